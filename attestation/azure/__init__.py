@@ -1,0 +1,24 @@
+"""Azure: confidential virtual machines with a vTPM (SEV-SNP and TDX), and container instances."""
+
+from .aci import appraise_aci
+from .checks import AciCheck, AzureCheck
+from .did import DidX509
+from .hcl import HclReport, ReportType
+from .policy import AciPolicy, VtpmPolicy
+from .uvm import UvmEndorsement
+from .vtpm import VtpmEvidence, appraise_snp, appraise_tdx
+
+__all__ = [
+    "AciCheck",
+    "AciPolicy",
+    "AzureCheck",
+    "DidX509",
+    "HclReport",
+    "ReportType",
+    "UvmEndorsement",
+    "VtpmEvidence",
+    "VtpmPolicy",
+    "appraise_aci",
+    "appraise_snp",
+    "appraise_tdx",
+]

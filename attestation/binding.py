@@ -1,0 +1,58 @@
+"""How the parts of a bundle commit to each other: one definition, for producers and verifiers.
+
+    K = SHA-256(keyset)   S = SHA-256(session, or nothing)   W = SHA-256(workload)
+    D = SHA-256(lp(tee_0) || lp(report_0) || lp(chain_0) || lp(tee_1) ...)
+    gpu_nonce_i = SHA-256("cloister/gpu-nonce/v1" || lp(N) || lp(K) || lp(S) || u32be(i))
+    digest      = SHA-384("cloister/report-data/v1" || lp(N) || lp(K) || lp(S) || lp(D) || lp(W))
+    report_data = digest || 16 zero bytes
+
+The GPU signs a value that commits to the worker's keys and the CPU signs the GPU's evidence.
+Hashes cover decoded bytes exactly as received.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from .encoding import lp, u32be
+
+NONCE_SIZE = 32
+REPORT_DATA_SIZE = 64
+
+Device = tuple[bytes, bytes, bytes]
+"""(tee as ASCII, report, chain), each exactly as received."""
+
+
+def sha256(data: bytes) -> bytes:
+    """SHA-256 of `data`: K of a keyset, S of a session, W of a workload."""
+    return hashlib.sha256(data).digest()
+
+
+def devices_digest(devices: Iterable[Device]) -> bytes:
+    """D: 32 bytes that commit to every device's report and chain, in order."""
+    return sha256(b"".join(lp(part) for device in devices for part in device))
+
+
+def gpu_nonce(nonce: bytes, keyset: bytes, session: bytes, index: int) -> bytes:
+    """The 32-byte nonce that device `index` signs."""
+    _check_nonce(nonce)
+    parts = lp(nonce) + lp(sha256(keyset)) + lp(sha256(session)) + u32be(index)
+    return sha256(b"cloister/gpu-nonce/v1" + parts)
+
+
+def digest(nonce: bytes, keyset: bytes, session: bytes, devices: Iterable[Device], workload: bytes) -> bytes:
+    """The 48-byte digest that a CPU report (or a vTPM quote's extraData) carries."""
+    _check_nonce(nonce)
+    parts = (nonce, sha256(keyset), sha256(session), devices_digest(devices), sha256(workload))
+    return hashlib.sha384(b"cloister/report-data/v1" + b"".join(map(lp, parts))).digest()
+
+
+def report_data(
+    nonce: bytes, keyset: bytes, session: bytes, devices: Iterable[Device], workload: bytes
+) -> bytes:
+    """The 64-byte REPORT_DATA that binds nonce, keys, session, devices and workload."""
+    return digest(nonce, keyset, session, devices, workload).ljust(REPORT_DATA_SIZE, b"\0")
+
+
+def _check_nonce(nonce: bytes) -> None:
+    if len(nonce) != NONCE_SIZE:
+        raise ValueError(f"nonce is {len(nonce)} bytes, not {NONCE_SIZE}")

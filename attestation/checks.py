@@ -1,0 +1,98 @@
+"""The vocabulary of checks. Each TEE's package lists its own, as an enum over `CheckId`.
+
+A member is one check: its stable name, the clause it comes from, what fails it, what to do then.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class CheckId(StrEnum):
+    """Base of every check name; the value is stable and is what `--json` prints."""
+
+    clause: str
+    fails: str
+    remedy: str
+
+    def __new__(cls, name: str, clause: str, fails: str, remedy: str) -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.clause, member.fails, member.remedy = clause, fails, remedy
+        return member
+
+
+class BundleCheck(CheckId):
+    """Checks on a Cloister bundle as a whole: what ties CPU, devices, keys and workload together."""
+
+    NONCE = (
+        "bundle.nonce",
+        "DESIGN 3 (N)",
+        "the bundle answers another nonce, or the verifier had none of its own",
+        "fetch fresh evidence with your own nonce",
+    )
+    FRESHNESS = (
+        "bundle.freshness",
+        "DESIGN 4",
+        "more time than max_nonce_age passed between making the nonce and having the evidence",
+        "attest again; for archived evidence give the time the nonce was made",
+    )
+    CPU_TEE = (
+        "bundle.cpu-tee",
+        "DESIGN 4",
+        "the policy has no section for the CPU TEE of this bundle",
+        "add a section for that TEE to the policy, or use a worker on a TEE the policy names",
+    )
+    DEVICES = (
+        "bundle.devices",
+        "DESIGN 4",
+        "the number or kind of devices is not what the policy asks for",
+        "check whether the operator stripped device evidence; set the policy's device count",
+    )
+    DEVICES_DISTINCT = (
+        "bundle.devices-distinct",
+        "DESIGN 3",
+        "two device entries are the same device",
+        "one device's evidence was repeated; do not use this worker",
+    )
+    KEYSET_VALIDITY = (
+        "keyset.validity",
+        "DESIGN 4 (not_before, not_after)",
+        "the keyset is expired, not yet valid, or valid for more than 24 h",
+        "attest again; check the clocks of worker and client",
+    )
+    SESSION_VALIDITY = (
+        "session.validity",
+        "DESIGN 6 (session)",
+        "the one-time session key is expired, lives too long, or reuses a key id",
+        "attest again",
+    )
+    WORKLOAD_SOFTWARE = (
+        "workload.software",
+        "DESIGN 3 (W)",
+        "the named software is not in the policy, or no measured register confirms it",
+        "compare with the release you trust; see `cloister measure`",
+    )
+    WORKLOAD_MODELS = (
+        "workload.models",
+        "DESIGN 4 (workload)",
+        "a model root that the policy does not list is loaded",
+        "add the root to [workload] models if you trust it",
+    )
+    WORKLOAD_ADAPTERS = (
+        "workload.adapters",
+        "DESIGN 4 (workload)",
+        "an adapter root that the policy does not list is loaded",
+        "add the root to [workload] adapters if you trust it",
+    )
+    WORKLOAD_POLICIES = (
+        "workload.policies",
+        "DESIGN 4 (workload)",
+        "a policy or token issuer that your policy does not list is in force",
+        "add its digest to [workload] policies if you trust it",
+    )
+    WORKLOAD_CLOCK = (
+        "workload.clock",
+        "DESIGN 7",
+        "the worker relies on the host's clock and the policy does not allow it",
+        'write clocks = ["host"] in [workload] if that is acceptable',
+    )

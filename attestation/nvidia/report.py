@@ -1,0 +1,182 @@
+"""An NVIDIA device's attestation report: SPDM 1.1 GET_MEASUREMENTS and MEASUREMENTS (DSP0274)."""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from ..errors import MalformedEvidence
+from .opaque import OpaqueData
+
+SPDM_VERSION = 0x11
+GET_MEASUREMENTS = 0xE0
+MEASUREMENTS = 0x60
+NONCE_SIZE = 32
+SIGNATURE_SIZE = 96
+MAX_REPORT = 64 * 1024
+
+_REQUEST = struct.Struct("<BBBB32sB")
+_RESPONSE = struct.Struct("<BBBBB3s")
+_BLOCK = struct.Struct("<BBHBH")
+_DMTF = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementsRequest:
+    """GET_MEASUREMENTS (DSP0274 1.1, 10.11): 37 bytes. `nonce` is the verifier's.
+
+    `attributes` 1 asks for a signature, `operation` 0xFF for every measurement.
+    """
+
+    nonce: bytes
+    attributes: int = 1
+    operation: int = 0xFF
+    slot: int = 0
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """The request in 37 bytes; MalformedEvidence for another version or code."""
+        if len(raw) != _REQUEST.size:
+            raise MalformedEvidence("GET_MEASUREMENTS is cut short")
+        version, code, attributes, operation, nonce, slot = _REQUEST.unpack(raw)
+        if (version, code) != (SPDM_VERSION, GET_MEASUREMENTS):
+            raise MalformedEvidence(f"not SPDM 1.1 GET_MEASUREMENTS: {raw[:2].hex()}")
+        return cls(nonce=nonce, attributes=attributes, operation=operation, slot=slot)
+
+    def to_bytes(self) -> bytes:
+        """The 37 bytes that the device signs."""
+        return _REQUEST.pack(
+            SPDM_VERSION, GET_MEASUREMENTS, self.attributes, self.operation, self.nonce, self.slot
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One measurement block in DMTF's form (DSP0274 1.1, table 44): `index` 1 to 254.
+
+    `kind` bits 6:0 say what was measured; bit 7 says that `value` is raw and not a digest.
+    """
+
+    index: int
+    kind: int
+    value: bytes
+
+    def to_bytes(self) -> bytes:
+        """The block as sent."""
+        size = len(self.value)
+        return _BLOCK.pack(self.index, _DMTF, size + 3, self.kind, size) + self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuReport:
+    """A report of a GPU or an NVSwitch: request || response. Parsed, not verified.
+
+    The ECDSA P-384 `signature` is R || S, big-endian, over `signed`: all that precedes it. One NUL
+    may follow it in a capture through C strings; it is kept in `trailer`, is covered by no
+    signature, and anything else there is malformed.
+    """
+
+    request: MeasurementsRequest
+    measurements: tuple[Measurement, ...]
+    responder_nonce: bytes
+    opaque: OpaqueData
+    signature: bytes
+    param1: int = 0
+    param2: int = 0
+    trailer: bytes = b""
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """The report in `raw`; what parses re-encodes to the same bytes, all else is MalformedEvidence."""
+        if len(raw) > MAX_REPORT:
+            raise MalformedEvidence(f"report of {len(raw)} bytes exceeds {MAX_REPORT}")
+        reader = _Reader(raw)
+        request = MeasurementsRequest.from_bytes(reader.take(_REQUEST.size))
+        version, code, param1, param2, count, length = _RESPONSE.unpack(reader.take(_RESPONSE.size))
+        if (version, code) != (SPDM_VERSION, MEASUREMENTS):
+            raise MalformedEvidence(f"not SPDM 1.1 MEASUREMENTS: {version:02x}{code:02x}")
+        measurements = _blocks(reader.take(int.from_bytes(length, "little")))
+        if len(measurements) != count:
+            raise MalformedEvidence(f"{len(measurements)} measurement blocks, not {count}")
+        nonce = reader.take(NONCE_SIZE)
+        opaque = OpaqueData.from_bytes(reader.take(int.from_bytes(reader.take(2), "little")))
+        signature = reader.take(SIGNATURE_SIZE)
+        trailer = reader.rest()
+        if trailer not in (b"", b"\0"):
+            raise MalformedEvidence(f"{len(trailer)} bytes follow the signature")
+        return cls(
+            request=request,
+            measurements=measurements,
+            responder_nonce=nonce,
+            opaque=opaque,
+            signature=signature,
+            param1=param1,
+            param2=param2,
+            trailer=trailer,
+        )
+
+    @cached_property
+    def measurement_record(self) -> bytes:
+        """All measurement blocks, as sent."""
+        return b"".join(block.to_bytes() for block in self.measurements)
+
+    @property
+    def measurement_digest(self) -> bytes:
+        """SHA-384 of the measurement record: what a policy pins."""
+        return hashlib.sha384(self.measurement_record).digest()
+
+    @cached_property
+    def signed(self) -> bytes:
+        """The bytes under the signature: the request, and the response up to the signature."""
+        record, opaque = self.measurement_record, self.opaque.to_bytes()
+        length = len(record).to_bytes(3, "little")
+        head = _RESPONSE.pack(
+            SPDM_VERSION, MEASUREMENTS, self.param1, self.param2, len(self.measurements), length
+        )
+        size = len(opaque).to_bytes(2, "little")
+        return b"".join((self.request.to_bytes(), head, record, self.responder_nonce, size, opaque))
+
+    def to_bytes(self) -> bytes:
+        """The report as received."""
+        return self.signed + self.signature + self.trailer
+
+    def measurement(self, index: int) -> bytes | None:
+        """The value of SPDM block `index`."""
+        return next((block.value for block in self.measurements if block.index == index), None)
+
+
+class _Reader:
+    """Takes bytes from the front; MalformedEvidence when there are too few."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._offset = 0
+
+    def take(self, size: int) -> bytes:
+        end = self._offset + size
+        if end > len(self._raw):
+            raise MalformedEvidence(f"report of {len(self._raw)} bytes is cut short")
+        taken = self._raw[self._offset : end]
+        self._offset = end
+        return taken
+
+    def rest(self) -> bytes:
+        return self._raw[self._offset :]
+
+
+def _blocks(record: bytes) -> tuple[Measurement, ...]:
+    blocks: list[Measurement] = []
+    offset = 0
+    while offset < len(record):
+        if len(record) - offset < _BLOCK.size:
+            raise MalformedEvidence("measurement record ends inside a block header")
+        index, specification, outer, kind, size = _BLOCK.unpack_from(record, offset)
+        offset += _BLOCK.size
+        if specification != _DMTF or outer != size + 3 or len(record) - offset < size:
+            raise MalformedEvidence(f"measurement block {index} is not of DMTF's form")
+        blocks.append(Measurement(index=index, kind=kind, value=record[offset : offset + size]))
+        offset += size
+    if len({block.index for block in blocks}) != len(blocks):
+        raise MalformedEvidence("a measurement index occurs twice")
+    return tuple(blocks)

@@ -1,0 +1,119 @@
+"""The policy: a TOML file that names what is trusted, with no permissive default.
+
+A TEE without a section is not accepted. Every weakening is a key that must be written out.
+docs/policy.md describes each key.
+"""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from .errors import PolicyError
+from .nvidia.policy import NvidiaGpuPolicy
+from .roots import Roots
+from .section import MISSING, Section
+from .snp.policy import SnpPolicy
+
+MAX_VERDICT_AGE = 24 * 3600
+MAX_NONCE_AGE = 600
+DEFAULT_NONCE_AGE = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPolicy:
+    """What may be loaded in the worker. Roots are 32 bytes; an empty set allows none."""
+
+    software: frozenset[str]
+    models: frozenset[bytes]
+    adapters: frozenset[bytes]
+    policies: frozenset[str]
+    clocks: frozenset[str]
+    allow_any_model: bool
+    allow_any_adapter: bool
+
+    @classmethod
+    def parse(cls, section: Section) -> Self:
+        """The [workload] section."""
+        any_model = section.flag("allow_any_model")
+        any_adapter = section.flag("allow_any_adapter")
+        hint = "list SHA-256 roots, or write allow_any_model = true"
+        return cls(
+            software=section.texts("software", hint="name the releases you trust"),
+            models=section.digests("models", 32, [] if any_model else MISSING, hint=hint),
+            adapters=section.digests("adapters", 32, []),
+            policies=section.texts("policies", []),
+            clocks=section.choices("clocks", {"host", "tee"}, ["tee"]),
+            allow_any_model=any_model,
+            allow_any_adapter=any_adapter,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a relying party accepts. A TEE whose section is None is not accepted.
+
+    `digest` is the SHA-256 of the TOML text it was read from.
+    """
+
+    roots: Roots
+    max_verdict_age: timedelta
+    max_nonce_age: timedelta
+    allow_classical: bool = False
+    allow_remote_simulation: bool = False
+    workload: WorkloadPolicy | None = None
+    snp: SnpPolicy | None = None
+    nvidia_gpu: NvidiaGpuPolicy | None = None
+    digest: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """The policy in `text`; PolicyError names the first key that is wrong, missing or unknown."""
+        try:
+            table = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise PolicyError(f"not TOML: {error}") from None
+        section = Section("", table)
+        section.integer("version", 1, 1)
+        policy = cls(
+            roots=Roots.pinned(section.texts("roots", hint='for example roots = ["amd", "nvidia"]')),
+            max_verdict_age=_seconds(section, "max_verdict_age", MAX_VERDICT_AGE),
+            max_nonce_age=_seconds(section, "max_nonce_age", MAX_NONCE_AGE, DEFAULT_NONCE_AGE),
+            allow_classical=section.flag("allow_classical"),
+            allow_remote_simulation=section.flag("allow_remote_simulation"),
+            workload=section.table("workload", WorkloadPolicy.parse, None),
+            snp=section.table("snp", SnpPolicy.parse, None),
+            nvidia_gpu=section.table("nvidia_gpu", NvidiaGpuPolicy.parse, None),
+            digest=hashlib.sha256(text.encode()).digest(),
+        )
+        section.close()
+        policy.check()
+        return policy
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Self:
+        """The policy in the UTF-8 file `path`; PolicyError if it cannot be read."""
+        try:
+            return cls.from_toml(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PolicyError(f"{path}: {error}") from None
+
+    def with_roots(self, roots: Roots) -> Self:
+        """This policy with other trust anchors, which the verdict will name."""
+        return replace(self, roots=roots)
+
+    def check(self) -> None:
+        """PolicyError if the parts contradict each other."""
+        if not (self.snp or self.nvidia_gpu):
+            raise PolicyError(
+                "no TEE section: add [snp], [nvidia_gpu] or another; without one nothing passes"
+            )
+        if self.allow_remote_simulation and not self.roots.simulated:
+            raise PolicyError('allow_remote_simulation goes only with roots = ["simulator"]')
+
+
+def _seconds(section: Section, key: str, high: int, default: int | None = None) -> timedelta:
+    fallback = MISSING if default is None else default
+    return timedelta(seconds=section.integer(key, 1, high, fallback))

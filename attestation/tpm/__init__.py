@@ -1,0 +1,24 @@
+"""TPM 2.0: quotes, attestation keys and their certificates, registers, event logs."""
+
+from .appraise import TpmEvidence, appraise
+from .checks import TpmCheck
+from .eventlog import Event, EventLog
+from .policy import PcrRules, TpmPolicy
+from .public import Public, Signature
+from .quote import PcrSelection, Quote
+from .quoted import SignedQuote
+
+__all__ = [
+    "Event",
+    "EventLog",
+    "PcrRules",
+    "PcrSelection",
+    "Public",
+    "Quote",
+    "Signature",
+    "SignedQuote",
+    "TpmCheck",
+    "TpmEvidence",
+    "TpmPolicy",
+    "appraise",
+]

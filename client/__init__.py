@@ -1,0 +1,1 @@
+"""The relying parties: SDK, transport, owners' tools. Attest first, then seal."""

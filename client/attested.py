@@ -1,0 +1,208 @@
+"""From an address to a worker that proved itself. Only `Attested` can seal anything."""
+
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from attestation import (
+    Bundle,
+    Collateral,
+    Keyset,
+    MalformedEvidence,
+    OhttpKey,
+    Policy,
+    Rejected,
+    Session,
+    Verdict,
+    verify,
+)
+from attestation.binding import NONCE_SIZE, sha256
+from attestation.encoding import b64url_encode
+from attestation.evidence import MAX_BUNDLE
+from sealing import bhttp, ohttp, padding
+from sealing.envelope import REQUEST_ID_SIZE, Envelope
+from sealing.errors import SealingError
+from sealing.hpke import MLKEM768_X25519_AES256, X25519_AES128, Suite
+
+from .errors import InsecureAddress, NoUsableKey, WorkerBusy, WorkerRefused
+from .wire import Wire, WireResponse, read_all
+
+SESSION_MARGIN = 5
+MAX_SESSIONS = 64
+CHUNK = 256 * 1024
+MAX_PROBLEM = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A request ready to cross the wire, and what opens its answer."""
+
+    body: bytes
+    opener: ohttp.ChunkedResponseOpener
+
+
+@dataclass(slots=True)
+class Attested:
+    """A worker whose evidence was accepted: the verdict, the keys it bound, what it has loaded.
+
+    Made by `Unattested.attest` alone. `fresh_until` is when to attest again.
+    """
+
+    verdict: Verdict
+    bundle: Bundle
+    _config: ohttp.KeyConfig = field(repr=False)
+    _suite: Suite
+    _sessions: list[Session] = field(default_factory=list, repr=False)
+
+    @property
+    def workload_digest(self) -> bytes:
+        """W, which every request names."""
+        return sha256(self.bundle.workload)
+
+    def holds(self, now: float) -> bool:
+        """Whether the verdict may still be acted on at `now` (Unix seconds)."""
+        end = self.verdict.expires_at
+        return end is not None and now < end.timestamp()
+
+    def seal(self, request: bhttp.Request, request_id: bytes, now: float) -> Sealed:
+        """`request` sealed to a one-time key if one is at hand, else to the attested key.
+
+        The request is padded to a bucket; its creation time, W and id travel inside.
+        """
+        config = self._next_session(now) or self._config
+        envelope = Envelope(created=int(now), workload=self.workload_digest, request_id=request_id)
+        fields = (*request.headers, *envelope.to_fields())
+        inside = bhttp.Request(
+            request.method, request.scheme, request.authority, request.path, fields, request.body
+        )
+        plaintext = padding.pad(bhttp.encode_request(inside))
+        sealer = ohttp.ChunkedRequestSealer(config, self._suite)
+        parts = [sealer.header]
+        for start in range(0, len(plaintext), CHUNK):
+            final = start + CHUNK >= len(plaintext)
+            parts.append(sealer.seal(plaintext[start : start + CHUNK], final=final))
+        return Sealed(b"".join(parts), sealer.response_opener())
+
+    def keep_session(self, raw: bytes) -> None:
+        """Remember the next one-time key, which came sealed. MalformedEvidence if it is none."""
+        session = Session.from_bytes(raw)
+        if session.key.kem == self._suite.kem:
+            self._sessions.append(session)
+            del self._sessions[:-MAX_SESSIONS]
+
+    def _next_session(self, now: float) -> ohttp.KeyConfig | None:
+        while self._sessions:
+            session = self._sessions.pop()
+            if now < session.not_after - SESSION_MARGIN:
+                return _config(session.key)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unattested:
+    """An address and the policy that its worker must meet. Nothing secret can be sent from here.
+
+    `clock` gives Unix seconds. Raises InsecureAddress when the policy trusts the simulator and the
+    address is not loopback, unless the policy says `allow_remote_simulation = true`.
+    """
+
+    url: str
+    policy: Policy
+    wire: Wire
+    collateral: Collateral = field(default_factory=Collateral)
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        simulated = self.policy.roots.simulated and not self.policy.allow_remote_simulation
+        if simulated and not _is_loopback(self.url):
+            raise InsecureAddress(
+                f"{self.url} is not loopback and the policy trusts only the simulator, which protects "
+                "nothing; use real roots, or write allow_remote_simulation = true to say you mean it"
+            )
+
+    async def examine(self, *, session: bool = True) -> tuple[Bundle, Verdict]:
+        """Fetch fresh evidence for a nonce of our own and judge it, whatever the outcome.
+
+        Raises Unreachable, WorkerBusy, WorkerRefused, MalformedEvidence.
+        """
+        nonce = os.urandom(NONCE_SIZE)
+        started = time.monotonic()
+        bundle = Bundle.from_json(await self._fetch(nonce, session))
+        age = timedelta(seconds=time.monotonic() - started)
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        return bundle, verify(bundle, self.collateral, self.policy, nonce=nonce, now=now, nonce_age=age)
+
+    async def attest(self) -> Attested:
+        """A worker that may be trusted with secrets under the policy; Rejected otherwise.
+
+        Raises also what `examine` raises, and NoUsableKey.
+        """
+        bundle, verdict = await self.examine()
+        if not verdict.accepted:
+            raise Rejected(verdict)
+        key, suite = _choose(Keyset.from_bytes(bundle.keyset), self.policy)
+        sessions = [Session.from_bytes(bundle.session)] if bundle.session is not None else []
+        return Attested(verdict, bundle, _config(key), suite, [s for s in sessions if s.key.kem == suite.kem])
+
+    async def _fetch(self, nonce: bytes, session: bool) -> bytes:
+        body = json.dumps({"nonce": b64url_encode(nonce), "session": session}).encode()
+        async with self.wire.send("POST", "/attestation", "application/json", body) as response:
+            if response.status != 200:
+                raise await refusal(response)
+            return await read_all(response, MAX_BUNDLE)
+
+
+async def refusal(response: WireResponse) -> WorkerBusy | WorkerRefused:
+    """The error for an answer of the gateway that is not the one asked for."""
+    raw = await read_all(response, MAX_PROBLEM)
+    if response.status == 503:
+        after = response.headers.get("retry-after", "1")
+        return WorkerBusy(int(after) if after.isdigit() and len(after) < 6 else 1)
+    return WorkerRefused(response.status, parse_problem(raw))
+
+
+def parse_problem(raw: bytes) -> dict[str, object]:
+    """A problem detail, or an empty one if `raw` is something else."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def new_request_id() -> bytes:
+    """A random id that a request keeps through its retry."""
+    return os.urandom(REQUEST_ID_SIZE)
+
+
+def _choose(keyset: Keyset, policy: Policy) -> tuple[OhttpKey, Suite]:
+    """The best key that the policy allows: the post-quantum hybrid, else X25519 if spelled out."""
+    allowed = [MLKEM768_X25519_AES256] + ([X25519_AES128] if policy.allow_classical else [])
+    for suite in allowed:
+        for key in keyset.ohttp:
+            if key.kem == suite.kem and (suite.kdf, suite.aead) in key.suites:
+                return key, suite
+    hint = "" if policy.allow_classical else "; it may offer X25519, which needs allow_classical = true"
+    raise NoUsableKey(f"the worker offers no MLKEM768-X25519 key{hint}")
+
+
+def _config(key: OhttpKey) -> ohttp.KeyConfig:
+    try:
+        return ohttp.KeyConfig(key.key_id, key.kem, key.public_key, key.suites)
+    except SealingError as error:
+        raise MalformedEvidence(f"oblivious-HTTP key {key.key_id}: {error}") from None
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,109 @@
+"""A blocking front over the async SDK: its event loop runs in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from attestation import Policy, Verdict
+
+from .sdk import Answer, AsyncClient, Messages
+
+T = TypeVar("T")
+
+
+class Loop:
+    """An event loop in a daemon thread, for callers that have none."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cloister", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`; interrupting the caller cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        """The items of `source`, one at a time; leaving early closes it."""
+        try:
+            while True:
+                try:
+                    item = self.run(_next(source))
+                except _Exhausted:
+                    return
+                yield item
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                self.run(close())
+
+    def close(self) -> None:
+        """Stop the thread and close the loop."""
+        if self._loop.is_closed():
+            return
+        with suppress(RuntimeError):
+            self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Exhausted(Exception):
+    pass
+
+
+async def _next(source: AsyncIterator[T]) -> T:
+    try:
+        return await anext(source)
+    except StopAsyncIteration:
+        raise _Exhausted from None
+
+
+class Client:
+    """`AsyncClient` for code without an event loop; same arguments, same errors."""
+
+    def __init__(self, url: str, policy: Policy, **options: Any) -> None:
+        self._client = AsyncClient(url, policy, **options)
+        self._loop = Loop()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The latest accepted verdict; None before the first use."""
+        return self._client.verdict
+
+    def attest(self) -> Verdict:
+        """Attest now unless a verdict still holds. Raises attestation.Rejected and MalformedEvidence."""
+        return self._loop.run(self._client.attest()).verdict
+
+    def models(self) -> list[str]:
+        """The names of what is loaded, the base model first."""
+        return self._loop.run(self._client.models())
+
+    def ask(self, messages: Messages, *, model: str | None = None, **options: Any) -> Answer:
+        """The whole answer; see `AsyncClient.ask`."""
+        return self._loop.run(self._client.ask(messages, model=model, **options))
+
+    def stream(self, messages: Messages, *, model: str | None = None, **options: Any) -> Iterator[str]:
+        """The answer piece by piece; see `AsyncClient.stream`."""
+        return self._loop.iterate(self._client.stream(messages, model=model, **options))
+
+    def close(self) -> None:
+        """Close the connections and stop the thread."""
+        self._loop.run(self._client.aclose())
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,178 @@
+"""Requests over the sealed channel: attest on first use, seal, open, re-attest and retry once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from attestation import MalformedEvidence, Verdict
+from sealing import bhttp, ohttp
+from sealing.envelope import PROBLEM_WORKLOAD, session_of, strip
+from sealing.errors import RemoteProtocolError
+
+from .attested import Attested, Sealed, Unattested, new_request_id, parse_problem, refusal
+from .errors import BrokenAnswer, Unreachable, WorkerRefused
+from .wire import WireResponse
+
+PROBLEM_JSON = b"application/problem+json"
+RETRIED = frozenset({400, 422})
+"""Outer answers after which nothing was opened: the keys changed, or somebody interfered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer out of its seal. `body` ends only after the final chunk; BrokenAnswer otherwise."""
+
+    status: int
+    headers: bhttp.Fields
+    body: AsyncIterator[bytes]
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of `name` (lower case), or nothing."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+    async def read(self, limit: int = 64 * 1024 * 1024) -> bytes:
+        """The whole body; BrokenAnswer if it is longer than `limit` bytes."""
+        pieces = bytearray()
+        async for piece in self.body:
+            pieces += piece
+            if len(pieces) > limit:
+                raise BrokenAnswer(f"the answer exceeds {limit} bytes")
+        return bytes(pieces)
+
+
+class _Stale(Exception):
+    """The attested keys or workload are no longer current; nothing was delivered."""
+
+    def __init__(self, refused: WorkerRefused) -> None:
+        super().__init__()
+        self.refused = refused
+
+
+class Channel:
+    """A sealed channel to one worker. Attests on first use and again when the verdict has aged.
+
+    Nothing of a request leaves before its worker's evidence was accepted.
+    """
+
+    def __init__(self, worker: Unattested) -> None:
+        self._worker = worker
+        self._attested: Attested | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The latest accepted verdict, if there was one."""
+        return self._attested.verdict if self._attested else None
+
+    async def attest(self) -> Attested:
+        """The attested worker: the one at hand while its verdict holds, else a fresh one."""
+        async with self._lock:
+            if self._attested is None or not self._attested.holds(self._worker.clock()):
+                self._attested = await self._worker.attest()
+            return self._attested
+
+    @asynccontextmanager
+    async def send(self, request: bhttp.Request) -> AsyncIterator[Response]:
+        """Send one request. Leaving the block early tells the worker to stop.
+
+        Raises what attesting raises, Unreachable, WorkerBusy, WorkerRefused, BrokenAnswer.
+        """
+        request_id = new_request_id()
+        attested = await self.attest()
+        try:
+            async with self._exchange(attested, request, request_id) as response:
+                yield response
+                return
+        except _Stale:
+            await self._discard(attested)
+        attested = await self.attest()
+        try:
+            async with self._exchange(attested, request, request_id) as response:
+                yield response
+        except _Stale as stale:
+            raise stale.refused from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._worker.wire.close()
+
+    async def _discard(self, attested: Attested) -> None:
+        async with self._lock:
+            if self._attested is attested:
+                self._attested = None
+
+    @asynccontextmanager
+    async def _exchange(
+        self, attested: Attested, request: bhttp.Request, request_id: bytes
+    ) -> AsyncIterator[Response]:
+        sealed = attested.seal(request, request_id, self._worker.clock())
+        media_type = ohttp.MEDIA_TYPE_CHUNKED_REQUEST
+        async with self._worker.wire.send("POST", "/ohttp", media_type, sealed.body) as outer:
+            await _check_outer(outer)
+            async with aclosing(_events(outer, sealed)) as events:
+                head = await _head(events)
+                response = Response(head.status, strip(head.headers), _body(events))
+                await _check_inner(response)
+                _keep_session(attested, head.headers)
+                yield response
+
+
+async def _check_outer(outer: WireResponse) -> None:
+    media_type = outer.headers.get("content-type", "").partition(";")[0].strip()
+    if outer.status == 200 and media_type == ohttp.MEDIA_TYPE_CHUNKED_RESPONSE:
+        return
+    error = await refusal(outer)
+    if outer.status in RETRIED and isinstance(error, WorkerRefused):
+        raise _Stale(error)
+    raise error
+
+
+async def _check_inner(response: Response) -> None:
+    """Raise for the gateway's own sealed refusals; the application's answers pass."""
+    if response.header(b"content-type") != PROBLEM_JSON:
+        return
+    refused = WorkerRefused(response.status, parse_problem(await response.read()))
+    if response.status == 409 and refused.problem.get("type") == PROBLEM_WORKLOAD:
+        raise _Stale(refused)
+    raise refused
+
+
+def _keep_session(attested: Attested, headers: bhttp.Fields) -> None:
+    try:
+        session = session_of(headers)
+        if session is not None:
+            attested.keep_session(session)
+    except (RemoteProtocolError, MalformedEvidence) as error:
+        raise BrokenAnswer(f"the answer's one-time key: {error}") from None
+
+
+async def _events(outer: WireResponse, sealed: Sealed) -> AsyncGenerator[bhttp.Event]:
+    """The events of the sealed response; End comes only after an authentic final chunk."""
+    decoder = bhttp.ResponseDecoder()
+    opener = sealed.opener
+    try:
+        async for piece in outer.body:
+            for plaintext in opener.feed(piece):
+                for event in decoder.feed(plaintext):
+                    yield event
+        for plaintext in opener.close():
+            for event in decoder.feed(plaintext):
+                yield event
+        for event in decoder.close():
+            yield event
+    except (RemoteProtocolError, Unreachable) as error:
+        raise BrokenAnswer(f"the sealed answer is not whole: {error}") from None
+
+
+async def _head(events: AsyncIterator[bhttp.Event]) -> bhttp.ResponseHead:
+    async for event in events:
+        if isinstance(event, bhttp.ResponseHead):
+            return event
+    raise BrokenAnswer("the answer has no status")
+
+
+async def _body(events: AsyncIterator[bhttp.Event]) -> AsyncIterator[bytes]:
+    async for event in events:
+        if isinstance(event, bhttp.Data):
+            yield event.data

@@ -1,0 +1,177 @@
+"""The SDK: questions to a worker that proved itself. Async core; `client.blocking` is its thin front."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from attestation import Bundle, Collateral, Policy, Verdict
+from sealing import bhttp
+
+from .attested import Attested, Unattested
+from .channel import Channel, Response
+from .errors import ApiFailure, BrokenAnswer
+from .events import event_data
+from .wire import HttpWire, Wire
+
+Messages = str | Sequence[dict[str, Any]]
+"""A question, or a conversation in OpenAI's form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: its text, the model that gave it, why it ended, token counts as OpenAI spells them."""
+
+    text: str
+    model: str
+    finish_reason: str
+    usage: dict[str, int]
+
+
+class AsyncClient:
+    """A relying party's view of one worker.
+
+    `url` is the worker's address, `policy` what it must prove, `token` a tenant's bearer token
+    (sent only inside the seal). Attests on first use; keeps the verdict; attests again when it has
+    aged or the worker's keys or workload changed. Raises InsecureAddress on construction for a
+    simulated worker that is not on loopback.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        policy: Policy,
+        *,
+        token: str | None = None,
+        collateral: Collateral | None = None,
+        wire: Wire | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        base = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+        effects = {"clock": clock} if clock else {}
+        self._worker = Unattested(
+            url=base,
+            policy=policy,
+            wire=wire or HttpWire(base),
+            collateral=collateral or Collateral(),
+            **effects,
+        )
+        self._channel = Channel(self._worker)
+        self._authority = urlsplit(url).netloc
+        self._headers = ((b"authorization", f"Bearer {token}".encode()),) if token else ()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The latest accepted verdict; None before the first use."""
+        return self._channel.verdict
+
+    async def attest(self) -> Attested:
+        """Attest now unless a verdict still holds. Raises attestation.Rejected and MalformedEvidence."""
+        return await self._channel.attest()
+
+    async def examine(self) -> tuple[Bundle, Verdict]:
+        """Fresh evidence and its verdict, accepted or not; the channel is left as it is."""
+        return await self._worker.examine()
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: bhttp.Fields = ()
+    ) -> AbstractAsyncContextManager[Response]:
+        """One sealed HTTP request to the worker's API; an async context manager over its response."""
+        fields = (*headers, *self._headers)
+        return self._channel.send(bhttp.Request(method, "https", self._authority, path, fields, body))
+
+    async def models(self) -> list[str]:
+        """The names of what is loaded, the base model first."""
+        async with self.request("GET", "/v1/models") as response:
+            return [model["id"] for model in (await _json(response))["data"]]
+
+    async def ask(self, messages: Messages, *, model: str | None = None, **options: Any) -> Answer:
+        """The whole answer. `options` are OpenAI's: temperature, top_p, seed, max_tokens, stop...
+
+        Raises ApiFailure for an error of the API, and what `Channel.send` raises.
+        """
+        body = await self._body(messages, model, options)
+        async with self.request("POST", "/v1/chat/completions", body, _JSON) as response:
+            value = await _json(response)
+        choice = value["choices"][0]
+        text = choice["message"]["content"]
+        return Answer(text, value["model"], choice["finish_reason"], value["usage"])
+
+    async def stream(
+        self, messages: Messages, *, model: str | None = None, **options: Any
+    ) -> AsyncGenerator[str]:
+        """The answer piece by piece. An answer that stops early raises BrokenAnswer."""
+        body = await self._body(messages, model, options | {"stream": True})
+        async with self.request("POST", "/v1/chat/completions", body, _JSON) as response:
+            if response.status != 200:
+                raise _failure(response.status, await response.read())
+            async with aclosing(_deltas(response.body)) as deltas:
+                async for piece in deltas:
+                    yield piece
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _body(self, messages: Messages, model: str | None, options: dict[str, Any]) -> bytes:
+        turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        name = model or (await self._first_model())
+        return json.dumps({"model": name, "messages": turns} | options).encode()
+
+    async def _first_model(self) -> str:
+        attested = await self.attest()
+        models = attested.verdict.claims["bundle"]["models"]
+        if not models:
+            raise ApiFailure(404, {"message": "the worker has no model loaded"})
+        return str(models[0]["name"])
+
+
+_JSON: bhttp.Fields = ((b"content-type", b"application/json"),)
+
+
+async def _json(response: Response) -> Any:
+    raw = await response.read()
+    if response.status != 200:
+        raise _failure(response.status, raw)
+    return _parse(raw)
+
+
+def _parse(raw: bytes | str) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BrokenAnswer("the worker's answer is not JSON") from None
+
+
+def _failure(status: int, raw: bytes) -> ApiFailure:
+    value = _parse(raw)
+    error = value.get("error") if isinstance(value, dict) else None
+    return ApiFailure(status, error if isinstance(error, dict) else {"message": "no reason given"})
+
+
+async def _deltas(body: AsyncIterator[bytes]) -> AsyncGenerator[str]:
+    """Text pieces of a chat stream; ApiFailure for an error event, BrokenAnswer without [DONE]."""
+    async for data in event_data(body):
+        if data == "[DONE]":
+            # The final chunk must still follow: reading on raises BrokenAnswer if it does not.
+            async for _ in body:
+                pass
+            return
+        value = _parse(data)
+        if "error" in value:
+            raise ApiFailure(500, value["error"])
+        for choice in value["choices"]:
+            if text := choice["delta"].get("content"):
+                yield text
+    raise BrokenAnswer("the stream ended without [DONE]")

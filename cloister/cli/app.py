@@ -1,0 +1,187 @@
+"""The commands and their options. What they need is imported when they run: starting stays fast."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="cloister",
+    help="Confidential inference: attest a worker, CPU and GPU together, and only then seal to it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PolicyFile = Annotated[
+    Path, typer.Option("--policy", "-p", help="Policy file (TOML): what the worker must prove.")
+]
+Url = Annotated[str, typer.Option("--url", "-u", help="The worker's address.", envvar="CLOISTER_URL")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", envvar="CLOISTER_TOKEN", help="A tenant's bearer token; sent only inside the seal."
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Model or adapter; the base model if left out.")
+]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", help="Directory of a Hugging Face causal model; the shipped FAQ model if left out."
+    ),
+]
+Adapters = Annotated[
+    list[str] | None, typer.Option("--adapter", help="NAME=DIRECTORY of a LoRA adapter; repeat for more.")
+]
+EngineSettings = Annotated[
+    list[str] | None,
+    typer.Option("--engine", help="NAME=VALUE of an engine option, such as max_rows=32; measured."),
+]
+Issuers = Annotated[
+    list[Path] | None,
+    typer.Option("--issuer", help="PEM file of an Ed25519 key whose tenant tokens are taken."),
+]
+DEFAULT_URL = "http://127.0.0.1:8420"
+
+
+@app.command()
+def verify(
+    source: Annotated[str, typer.Argument(help="A worker's URL, or a file with an evidence bundle.")],
+    policy: PolicyFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    nonce: Annotated[
+        str | None, typer.Option(help="For a file: the nonce you chose, in hexadecimal.")
+    ] = None,
+    nonce_made_at: Annotated[
+        str | None, typer.Option(help="For a file: when that nonce was made, such as 2026-01-01T12:00:00Z.")
+    ] = None,
+    received_at: Annotated[
+        str | None, typer.Option(help="For a file: when the evidence arrived; judged at that time.")
+    ] = None,
+    roots: Annotated[
+        Path | None, typer.Option(help="Directory with trust anchors to use instead of the pinned ones.")
+    ] = None,
+) -> None:
+    """Judge a worker's evidence under a policy, check by check.
+
+    Exits 0 accepted, 3 accepted but simulated, 10 rejected, 20 not evaluable, 30 malformed, 2 usage.
+    """
+    from . import verifying
+
+    options = verifying.FileOptions(nonce=nonce, nonce_made_at=nonce_made_at, received_at=received_at)
+    _leave(verifying.run(source, policy, as_json=as_json, options=options, roots=roots))
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    policy: PolicyFile,
+    url: Url = DEFAULT_URL,
+    model: Model = None,
+    token: Token = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=2, help="0 always picks the likeliest token.")
+    ] = 0.0,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer with.")] = None,
+) -> None:
+    """Attest a worker, seal one question to it, print the answer as it comes."""
+    from . import asking
+
+    _leave(asking.ask(question, policy, url, model, token, temperature, max_tokens))
+
+
+@app.command()
+def chat(policy: PolicyFile, url: Url = DEFAULT_URL, model: Model = None, token: Token = None) -> None:
+    """Talk with a model in an attested worker; an empty line or Ctrl-D ends."""
+    from . import asking
+
+    _leave(asking.chat(policy, url, model, token))
+
+
+@app.command()
+def serve(
+    model: ModelDir = None,
+    name: Annotated[
+        str | None, typer.Option(help="What requests call the model; the directory's name if left out.")
+    ] = None,
+    adapter: Adapters = None,
+    engine: EngineSettings = None,
+    issuer: Issuers = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8420,
+    write_policy: Annotated[
+        Path | None, typer.Option(help="Write the policy that pins this worker to this file.")
+    ] = None,
+) -> None:
+    """Measure and start a worker under the simulated security processor."""
+    from . import serving
+
+    settings = serving.Settings(model, name, adapter or [], engine or [], issuer or [])
+    _leave(serving.serve(settings, host, port, write_policy))
+
+
+@app.command()
+def measure(
+    model: ModelDir = None,
+    name: Annotated[str | None, typer.Option(help="What requests call the model.")] = None,
+    adapter: Adapters = None,
+    engine: EngineSettings = None,
+    issuer: Issuers = None,
+    write_policy: Annotated[
+        Path | None, typer.Option(help="Write the policy that pins this measurement.")
+    ] = None,
+    entries: Annotated[bool, typer.Option(help="List everything that is measured.")] = False,
+) -> None:
+    """Print the measurement that a worker with these options will have, without starting it."""
+    from . import serving
+
+    settings = serving.Settings(model, name, adapter or [], engine or [], issuer or [])
+    _leave(serving.measure(settings, write_policy, entries))
+
+
+@app.command()
+def demo(
+    question: Annotated[str | None, typer.Option(help="What to ask instead of the demo's question.")] = None,
+) -> None:
+    """Start a worker, attest it, ask it something, and show what its operator saw."""
+    from cloister.demo.run import run
+
+    _leave(run(question))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from cloister import __version__
+
+        typer.echo(f"cloister {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See the commands below; each has its own --help."""
+
+
+def _leave(code: int) -> None:
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point: errors with a name are printed with their next step, never as a traceback."""
+    from .failures import NAMED, explain
+
+    try:
+        app()
+    except NAMED as error:
+        sys.exit(explain(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,37 @@
+"""Named errors on the command line: one message, one next step, the exit code of its kind."""
+
+import sys
+
+from attestation import (
+    AttestationError,
+    CollateralUnavailable,
+    ExitCode,
+    MalformedEvidence,
+    PolicyError,
+    Rejected,
+)
+from client.errors import ClientError, Unreachable, WorkerBusy
+from enclave.configuration import ConfigurationError
+
+NAMED = (AttestationError, ClientError, ConfigurationError)
+
+STEPS: list[tuple[type[Exception], int, str]] = [
+    (MalformedEvidence, ExitCode.MALFORMED, "this is not evidence; check the file, or the worker's version"),
+    (ConfigurationError, ExitCode.USAGE, "see `cloister serve --help`"),
+    (PolicyError, ExitCode.USAGE, "mend the policy file; docs/policy.md describes every key"),
+    (CollateralUnavailable, ExitCode.UNEVALUABLE, "supply what is missing and verify again"),
+    (Rejected, ExitCode.REJECTED, "run `cloister verify URL --policy FILE` to see every check"),
+    (Unreachable, ExitCode.UNEVALUABLE, "is the worker running there? `cloister serve` starts one"),
+    (WorkerBusy, ExitCode.UNEVALUABLE, "try again later; nothing was started"),
+    (ClientError, ExitCode.INTERNAL, ""),
+    (AttestationError, ExitCode.INTERNAL, ""),
+]
+
+
+def explain(error: Exception) -> int:
+    """Print what happened and what to do to stderr; returns the exit code."""
+    code, step = next((code, step) for kind, code, step in STEPS if isinstance(error, kind))
+    sys.stderr.write(f"cloister: {error}\n")
+    if step:
+        sys.stderr.write(f"next: {step}\n")
+    return error.verdict.exit_code if isinstance(error, Rejected) else code

@@ -1,0 +1,117 @@
+"""`cloister serve` and `cloister measure`: settings into a configuration, then the security processor."""
+
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from attestation import ExitCode
+from enclave.configuration import SOFTWARE, Configuration, ConfigurationError, engine_options
+from enclave.model_files import model_root
+from enclave.simulator.gpu import device_code, measurement_digest
+from enclave.simulator.measure import Measurement
+from enclave.simulator.measure import measure as measure_files
+from enclave.simulator.processor import launch
+from enclave.simulator.reference import policy_for
+
+FAQ_NAME = "faq"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a person typed: directories, NAME=DIRECTORY and NAME=VALUE words, PEM files."""
+
+    model: Path | None
+    name: str | None
+    adapters: list[str]
+    engine: list[str]
+    issuers: list[Path]
+
+    def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
+        """The configuration; ConfigurationError names the word that does not fit."""
+        model = (self.model or shipped_model()).resolve()
+        if not (model / "config.json").is_file():
+            raise ConfigurationError(f"{model} is not a model directory: it has no config.json")
+        return Configuration(
+            model=model,
+            name=self.name or (FAQ_NAME if self.model is None else model.name),
+            adapters=dict(_adapter(word) for word in self.adapters),
+            issuers=tuple(_pem(path) for path in self.issuers),
+            engine=engine_options(self.engine),
+            host=host,
+            port=port,
+        )
+
+
+def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -> int:
+    """Start the worker and stay until it ends; returns its exit status, 0 after Ctrl-C."""
+    configuration = settings.configuration(host, port)
+    worker = launch(configuration.measured(), local=configuration.local())
+    try:
+        if write_policy is not None:
+            write_policy.write_text(_policy(configuration, measure_files(configuration.measured())))
+        return worker.wait()
+    except KeyboardInterrupt:
+        worker.terminate()
+        worker.wait()
+        return ExitCode.ACCEPTED
+    finally:
+        if worker.poll() is None:
+            worker.kill()
+
+
+def measure(settings: Settings, write_policy: Path | None, entries: bool) -> int:
+    """Print the measurements and the model's root; 0."""
+    configuration = settings.configuration()
+    measured = measure_files(configuration.measured())
+    write = sys.stdout.write
+    write(f"snp measurement  {measured.digest.hex()}\n")
+    write(f"gpu measurement  {measurement_digest(device_code(measured)).hex()}\n")
+    write(f"model root       {model_root(configuration.model).hex()}  {configuration.name}\n")
+    for name, directory in sorted(configuration.adapters.items()):
+        write(f"adapter root     {model_root(directory).hex()}  {name}\n")
+    if entries:
+        for entry in measured.entries:
+            write(f"{entry.sha256}  {entry.name}\n")
+    if write_policy is not None:
+        write_policy.write_text(_policy(configuration, measured))
+        write(f"policy           written to {write_policy}\n")
+    return ExitCode.ACCEPTED
+
+
+def shipped_model() -> Path:
+    """The FAQ model: beside the package in a checkout, inside it in an installed wheel."""
+    inside = Path(str(resources.files("cloister"))) / "models" / "faq" / "model"
+    beside = inside.parents[3] / "models" / "faq" / "model"
+    for place in (inside, beside):
+        if place.is_dir():
+            return place
+    raise ConfigurationError("the shipped model is not installed here; name one with --model DIRECTORY")
+
+
+def _policy(configuration: Configuration, measured: Measurement) -> str:
+    from enclave.api.tenants import Issuer
+
+    return policy_for(
+        measured.digest,
+        measurement_digest(device_code(measured)),
+        software=SOFTWARE,
+        models=[model_root(configuration.model)],
+        adapters=[model_root(path) for path in configuration.adapters.values()],
+        policies=[Issuer.from_pem(pem.encode()).digest for pem in configuration.issuers],
+    )
+
+
+def _adapter(word: str) -> tuple[str, Path]:
+    name, mark, directory = word.partition("=")
+    path = Path(directory).resolve()
+    if not name or not mark or not path.is_dir():
+        raise ConfigurationError(f"--adapter {word!r} is not NAME=DIRECTORY of a LoRA adapter")
+    return name, path
+
+
+def _pem(path: Path) -> str:
+    try:
+        return path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--issuer {path}: {error}") from None

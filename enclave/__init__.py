@@ -1,0 +1,1 @@
+"""The worker: identity, evidence, gateway and engine."""

@@ -1,0 +1,81 @@
+"""Errors in OpenAI's shape: {"error": {"message", "type", "param", "code"}}."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from enclave.engine.interface import EngineError, Overloaded, PromptTooLong
+
+
+class ApiError(Exception):
+    """An answer of `status` with OpenAI's `type`, `code` and the offending `param`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        self.headers = {"retry-after": str(retry_after)} if retry_after is not None else None
+
+
+def from_engine(error: EngineError) -> ApiError:
+    """What a client is told of an engine's refusal."""
+    if isinstance(error, Overloaded):
+        return ApiError(429, str(error), kind="rate_limit_error", code="overloaded", retry_after=1)
+    if isinstance(error, PromptTooLong):
+        return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+    return ApiError(500, "the engine could not answer", kind="server_error")
+
+
+def unknown_model(name: str, known: list[str]) -> ApiError:
+    """404 with the names that would have worked."""
+    message = f"model {name!r} is not loaded; loaded: {', '.join(known)}"
+    return ApiError(404, message, param="model", code="model_not_found")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` in OpenAI's shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+async def _api_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101 (registered for this type)
+    return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this type)
+    first = error.errors()[0]
+    return JSONResponse(_describe(first).body, 400)
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for this type)
+    known = "/v1/models, /v1/chat/completions, /v1/completions"
+    wrapped = ApiError(error.status_code, f"{error.detail}; served: {known}")
+    return JSONResponse(wrapped.body, error.status_code)
+
+
+def _describe(fault: dict[str, Any]) -> ApiError:
+    param = ".".join(str(part) for part in fault["loc"] if part != "body") or None
+    if fault["type"] == "json_invalid":
+        return ApiError(400, "the body is not valid JSON", code="invalid_json")
+    if fault["type"] == "extra_forbidden":
+        message = f"{param} is not supported by this worker; leave it out"
+        return ApiError(400, message, param=param, code="unsupported")
+    if param is None:
+        return ApiError(400, "the body is not a JSON object sent as application/json", code="invalid_json")
+    return ApiError(400, f"{param}: {fault['msg']}", param=param)

@@ -1,0 +1,79 @@
+"""How a worker is set up: what is measured (engine options, names) and what is not (paths, address).
+
+Paths are not measured because the files behind them are: their roots stand in the workload.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from enclave.engine.interface import EngineOptions
+
+SOFTWARE = "cloister 0.1.0"
+
+
+class ConfigurationError(ValueError):
+    """A setting that does not exist or does not fit; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One worker's settings. `adapters` maps names to directories, `issuers` are PEM public keys."""
+
+    model: Path
+    name: str
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    issuers: tuple[str, ...] = ()
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    host: str = "127.0.0.1"
+    port: int = 8420
+
+    def measured(self) -> dict[str, Any]:
+        """What goes into the measurement: JSON values."""
+        return {"software": SOFTWARE, "engine": self.engine_options(), "issuers": list(self.issuers)}
+
+    def engine_options(self) -> dict[str, str | int | bool]:
+        """The engine's options as the workload lists them; an unset one is left out."""
+        return {name: value for name, value in asdict(self.engine).items() if value is not None}
+
+    def local(self) -> dict[str, Any]:
+        """What differs between machines and is not measured: JSON values."""
+        return {
+            "model": str(self.model),
+            "name": self.name,
+            "adapters": {name: str(path) for name, path in self.adapters.items()},
+            "host": self.host,
+            "port": self.port,
+        }
+
+    @classmethod
+    def from_tables(cls, table: Mapping[str, Any]) -> Self:
+        """The configuration in the union of `measured` and `local`."""
+        return cls(
+            model=Path(table["model"]),
+            name=table["name"],
+            adapters={name: Path(path) for name, path in table["adapters"].items()},
+            issuers=tuple(table["issuers"]),
+            engine=EngineOptions(**table["engine"]),
+            host=table["host"],
+            port=table["port"],
+        )
+
+
+def engine_options(settings: list[str]) -> EngineOptions:
+    """Engine options from NAME=VALUE words; ConfigurationError names what is wrong."""
+    kinds = {item.name: item.type for item in fields(EngineOptions)}
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, mark, value = setting.partition("=")
+        if not mark or name not in kinds:
+            raise ConfigurationError(f"engine option {setting!r}; known: {', '.join(sorted(kinds))}")
+        numeric = "int" in str(kinds[name])
+        if numeric and not value.isdigit():
+            raise ConfigurationError(f"engine option {name} is {value!r}, not a whole number")
+        values[name] = int(value) if numeric else value
+    try:
+        return EngineOptions(**values)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None

@@ -1,0 +1,181 @@
+"""What every engine takes and returns: token ids, never text. Imports no torch.
+
+An engine belongs to one thread (see `runner.EngineRunner`): nothing here is safe to call from two at once.
+
+    EngineError            the engine could not do it
+    |- Overloaded          the queue is full: try later
+    |- PromptTooLong       prompt and answer can never fit
+    |- UnknownAdapter      no adapter of that name is loaded
+    |- InvalidRequest      token ids outside the vocabulary, an id already in use
+    |- ModelRefused        the files are not a model or an adapter that this engine will run
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+Finish = Literal["stop", "length", "cancelled", "error"]
+
+
+class EngineError(Exception):
+    """The engine could not do what was asked."""
+
+
+class Overloaded(EngineError):
+    """The queue is full: nothing was started, the same request may succeed later."""
+
+
+class PromptTooLong(EngineError):
+    """Prompt and requested answer exceed the context or the key-value memory: it can never fit."""
+
+
+class UnknownAdapter(EngineError):
+    """The request names an adapter that is not loaded."""
+
+
+class InvalidRequest(EngineError):
+    """A token id is outside the vocabulary, or the request's id is already in use."""
+
+
+class ModelRefused(EngineError):
+    """The directory is not a model (or adapter) that this engine will run; the message names the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy, `top_k` 0 is off, `seed` None is random.
+
+    Raises ValueError for anything outside its range, NaN and infinity included.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and 0.0 <= self.temperature <= 2.0):
+            raise ValueError("temperature must be between 0 and 2")
+        if not (math.isfinite(self.top_p) and 0.0 < self.top_p <= 1.0):
+            raise ValueError("top_p must be above 0 and at most 1")
+        if not _is_int(self.top_k) or not 0 <= self.top_k < 2**31:
+            raise ValueError("top_k must be a whole number, 0 (off) or more")
+        if self.seed is not None and not (_is_int(self.seed) and -(2**63) <= self.seed < 2**63):
+            raise ValueError("seed must be a 64-bit whole number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One prompt. `prompt` holds content and is kept out of `repr`. Raises ValueError if empty."""
+
+    id: str
+    prompt: tuple[int, ...] = field(repr=False)
+    sampling: Sampling
+    max_tokens: int
+    eos: frozenset[int]
+    adapter: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("the prompt has no tokens")
+        if not _is_int(self.max_tokens) or self.max_tokens < 1:
+            raise ValueError("max_tokens must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenEvent:
+    """One step of one request. `token` holds content and is kept out of `repr`.
+
+    `finish` is None until the last event. "length" carries the last token; "stop" (an end token was
+    chosen), "cancelled" and "error" carry none: an end token is never reported.
+    """
+
+    id: str
+    token: int | None = field(default=None, repr=False)
+    finish: Finish | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """Counts without content. Blocks are key-value memory; the totals run since the engine was loaded."""
+
+    waiting: int
+    running: int
+    blocks_used: int
+    blocks: int
+    steps: int
+    prompt_tokens: int
+    generated_tokens: int
+    failed_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Bounds of the engine. Raises ValueError if they contradict each other.
+
+    `kv_tokens` bounds key-value memory, in tokens over all requests; `step_tokens` is the budget of one
+    step and exceeds `max_rows`, so that a prompt always makes progress beside the decoding rows.
+    `dtype` is what the model computes in; `threads` None leaves torch's setting alone.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "cpu"
+    kv_tokens: int = 32_768
+    block_tokens: int = 16
+    step_tokens: int = 512
+    max_rows: int = 64
+    max_waiting: int = 256
+    max_adapters: int = 16
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError("dtype must be float32, bfloat16 or float16")
+        for name in ("kv_tokens", "block_tokens", "step_tokens", "max_rows", "max_waiting"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more")
+        if self.step_tokens <= self.max_rows:
+            raise ValueError("step_tokens must exceed max_rows, or prompts would never be read")
+        if self.kv_tokens < self.block_tokens:
+            raise ValueError("kv_tokens must hold at least one block")
+        if self.max_adapters < 0 or (self.threads is not None and self.threads < 1):
+            raise ValueError("max_adapters must be 0 or more, threads 1 or more")
+
+
+class Engine(Protocol):
+    """Load, submit, cancel, step, adapters, stats. One thread owns it."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that prompt and answer of one request may have together."""
+
+    @property
+    def adapters(self) -> frozenset[str]:
+        """Names of the adapters that are loaded."""
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Queue a request. Raises Overloaded, PromptTooLong, UnknownAdapter, InvalidRequest."""
+
+    def cancel(self, request_id: str) -> None:
+        """Drop a request and free its memory at once; the next step reports it. Unknown ids are ignored."""
+
+    def step(self) -> list[TokenEvent]:
+        """Run one batch and return what came of it, in order. A failed batch ends its own requests only."""
+
+    def has_work(self) -> bool:
+        """Whether `step` has anything to do or to report."""
+
+    def stats(self) -> EngineStats:
+        """Counts without content."""
+
+    def load_adapter(self, name: str, directory: Path) -> None:
+        """Make a LoRA adapter available. Raises ModelRefused, EngineError if the name is taken."""
+
+    def unload_adapter(self, name: str) -> None:
+        """Remove an adapter. Raises UnknownAdapter, EngineError while a request uses it."""
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,248 @@
+"""The thread that owns an engine: it loops over steps while there is work and hands tokens to asyncio.
+
+Everything that touches the engine runs on that thread, between steps. Imports no torch.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from .interface import Engine, EngineError, EngineStats, GenerationRequest, TokenEvent
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class TokenStream:
+    """The events of one request, in order. Closing it early cancels the request.
+
+    Use it as an async iterator inside `async with`. It is bounded by the request's max_tokens. If the
+    engine dies, iterating raises EngineError.
+    """
+
+    def __init__(self, request_id: str, cancel: Callable[["TokenStream"], None]) -> None:
+        self.id = request_id
+        self._cancel = cancel
+        self._events: deque[TokenEvent] = deque()
+        self._arrived = asyncio.Event()
+        self._over = False
+        self._death: EngineError | None = None
+        self.loop = asyncio.get_running_loop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TokenEvent:
+        while not self._events:
+            if self._death is not None:
+                raise EngineError(str(self._death))
+            if self._over:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        event = self._events.popleft()
+        self._over = self._over or event.finish is not None
+        return event
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop: a request that still runs is cancelled. May be called again."""
+        if not self._over:
+            self._over = True
+            self._cancel(self)
+
+    def feed(self, event: TokenEvent) -> None:
+        """Take one event; called on the stream's own event loop."""
+        self._events.append(event)
+        self._arrived.set()
+
+    def fail(self, error: EngineError) -> None:
+        """End with an error after what has arrived; called on the stream's own event loop."""
+        self._death = error
+        self._arrived.set()
+
+
+class EngineRunner:
+    """Owns an engine on a thread of its own. `close` stops it; what still runs then ends with EngineError."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._streams: dict[str, TokenStream] = {}
+        self._commands: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._death: EngineError | None = None
+        self._stats = engine.stats()
+        self._adapters = engine.adapters
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that prompt and answer of one request may have together."""
+        return self._engine.context_length
+
+    @property
+    def adapters(self) -> frozenset[str]:
+        """Names of the adapters that are loaded, as of the last step."""
+        return self._adapters
+
+    @property
+    def failure(self) -> EngineError | None:
+        """Why nothing runs any more, or None while the engine serves."""
+        return self._death
+
+    def stats(self) -> EngineStats:
+        """Counts without content, as of the last step."""
+        return self._stats
+
+    async def submit(self, request: GenerationRequest) -> TokenStream:
+        """Start a request. Raises what `Engine.submit` raises, EngineError if the engine has ended."""
+        stream = TokenStream(request.id, self._cancel)
+
+        def start() -> None:
+            self._engine.submit(request)
+            self._streams[request.id] = stream
+
+        try:
+            await self._call(start)
+        except asyncio.CancelledError:
+            self._cancel(stream)
+            raise
+        return stream
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[TokenEvent]:
+        """The events of a request; when the consumer goes away the request is cancelled.
+
+        Raises what `submit` raises, at the first event.
+        """
+        async with await self.submit(request) as stream:
+            async for event in stream:
+                yield event
+
+    async def load_adapter(self, name: str, directory: Path) -> None:
+        """Raises what `Engine.load_adapter` raises."""
+        await self._call(lambda: self._engine.load_adapter(name, directory))
+
+    async def unload_adapter(self, name: str) -> None:
+        """Raises what `Engine.unload_adapter` raises."""
+        await self._call(lambda: self._engine.unload_adapter(name))
+
+    def close(self) -> None:
+        """Stop after the step in progress and wait for the thread. May be called again."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    async def _call(self, command: Callable[[], None]) -> None:
+        await asyncio.wrap_future(self._post(command))
+
+    def _cancel(self, stream: TokenStream) -> None:
+        def cancel() -> None:
+            if self._streams.get(stream.id) is stream:
+                del self._streams[stream.id]
+                self._engine.cancel(stream.id)
+
+        self._post(cancel)
+
+    def _post(self, command: Callable[[], None]) -> Future[None]:
+        """Queue a command for the engine's thread; the future fails at once if that has ended."""
+        future: Future[None] = Future()
+        with self._wake:
+            if self._death is None:
+                self._commands.append((command, future))
+                self._wake.notify()
+                return future
+        future.set_exception(EngineError(str(self._death)))
+        return future
+
+    def _run(self) -> None:
+        death = EngineError("the engine was closed")
+        try:
+            while self._obey():
+                if self._engine.has_work():
+                    self._deliver(self._engine.step())
+                self._stats, self._adapters = self._engine.stats(), self._engine.adapters
+        except (
+            BaseException
+        ) as error:  # a dead thread must not leave its consumers waiting, whatever killed it
+            _log.error("the engine failed: %s", type(error).__name__)
+            death = EngineError(f"the engine failed ({type(error).__name__}): restart the worker")
+        self._end(death)
+
+    def _obey(self) -> bool:
+        """Wait until there is something to do, run the queued commands; False when closing."""
+        with self._wake:
+            while not (self._closing or self._commands or self._engine.has_work()):
+                self._wake.wait()
+            if self._closing:
+                return False
+            commands, self._commands = self._commands, deque()
+        while commands:
+            command, future = commands.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                command()
+            except EngineError as error:
+                future.set_exception(error)
+            except BaseException as error:
+                future.set_exception(EngineError(f"the engine failed ({type(error).__name__})"))
+                with self._wake:
+                    self._commands.extendleft(reversed(commands))
+                raise
+            else:
+                future.set_result(None)
+        return True
+
+    def _deliver(self, events: list[TokenEvent]) -> None:
+        """Hand a step's events over, one wake-up for each event loop."""
+        batches: dict[asyncio.AbstractEventLoop, list[tuple[TokenStream, TokenEvent]]] = {}
+        for event in events:
+            last = event.finish is not None
+            stream = self._streams.pop(event.id, None) if last else self._streams.get(event.id)
+            if stream is not None:
+                batches.setdefault(stream.loop, []).append((stream, event))
+        for loop, batch in batches.items():
+            if not _call_soon(loop, _feed, batch):
+                for stream, _ in batch:
+                    self._cancel(stream)
+
+    def _end(self, death: EngineError) -> None:
+        with self._wake:
+            self._death = death
+            commands, self._commands = self._commands, deque()
+        for _, future in commands:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(EngineError(str(death)))
+        for stream in self._streams.values():
+            _call_soon(stream.loop, stream.fail, death)
+        self._streams.clear()
+
+
+def _feed(batch: list[tuple[TokenStream, TokenEvent]]) -> None:
+    for stream, event in batch:
+        stream.feed(event)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[_T], None], argument: _T) -> bool:
+    """False if the loop has closed, so that nobody is there to tell."""
+    try:
+        loop.call_soon_threadsafe(callback, argument)
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The outside of a worker: an ASGI layer that opens oblivious requests and hands out evidence."""

@@ -1,0 +1,48 @@
+"""Which files of a model or adapter directory count, and the one hash over them. Imports no torch."""
+
+import hashlib
+from pathlib import Path
+
+import rfc8785
+
+_NAMES = frozenset(
+    {
+        "config.json",
+        "generation_config.json",
+        "adapter_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "model.safetensors.index.json",
+    }
+)
+_CHUNK = 1 << 20
+
+
+def used_files(directory: Path) -> list[Path]:
+    """What loading may read: configuration, tokenizer, chat template, safetensors. Sorted by name."""
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.is_file() and (path.name in _NAMES or path.suffix == ".safetensors")
+    )
+
+
+def model_root(directory: Path) -> bytes:
+    """SHA-256 over JCS of the sorted list of [name, SHA-256 in hex] of the files that are used.
+
+    Any changed, added, removed or renamed file of them changes the root. Raises OSError.
+    """
+    listing = [[path.name, _file_hash(path)] for path in used_files(directory)]
+    return hashlib.sha256(rfc8785.dumps(listing)).digest()
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

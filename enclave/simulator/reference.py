@@ -1,0 +1,58 @@
+"""The strict policy that pins one simulated worker: what `cloister measure` prints."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from .chip import PRODUCT, TCB
+from .gpu import CHIP, DRIVER, VBIOS
+
+
+def policy_for(
+    measurement: bytes,
+    gpu_measurement: bytes,
+    *,
+    software: str,
+    models: Iterable[bytes],
+    adapters: Iterable[bytes] = (),
+    policies: Iterable[str] = (),
+    devices: int = 1,
+    clock: str = "host",
+    max_verdict_age: int = 3600,
+) -> str:
+    """A policy in TOML that accepts this worker under the simulator's root and no other.
+
+    `measurement` is `Measurement.digest`, `gpu_measurement` what `gpu.measurement_digest` gives, 48
+    bytes each; `models` and `adapters` are 32-byte roots; `policies` as the workload lists them;
+    `max_verdict_age` in seconds. Nothing in it is weakened but the root.
+    """
+    sections: dict[str, Mapping[str, object]] = {
+        "workload": {
+            "software": [software],
+            "models": _hexes(models),
+            "adapters": _hexes(adapters),
+            "policies": sorted(set(policies)),
+            "clocks": [clock],
+        },
+        "snp": {"products": [PRODUCT], "measurements": [measurement.hex()]},
+        f"snp.minimum_tcb.{PRODUCT}": dict(TCB.to_json()),
+        "nvidia_gpu": {
+            "count": devices,
+            "chips": [CHIP],
+            "measurements": [gpu_measurement.hex()],
+            "driver_versions": [DRIVER],
+            "vbios_versions": [VBIOS],
+        },
+    }
+    lines = [
+        "# SIMULATED: what this policy trusts signs for anybody. It shows the way and protects nothing.",
+        "version = 1",
+        'roots = ["simulator"]',
+        f"max_verdict_age = {max_verdict_age}",
+    ]
+    for name, table in sections.items():
+        lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _hexes(values: Iterable[bytes]) -> list[str]:
+    return sorted({value.hex() for value in values})

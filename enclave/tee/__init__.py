@@ -1,0 +1,1 @@
+"""Evidence producers: what signs for this worker, behind one interface."""

@@ -1,0 +1,186 @@
+"""The worker: puts identity, evidence, engine, API and gateway together in the measured process."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+import uvloop
+
+from attestation import Bundle, LoadedModel, Workload
+from attestation.binding import sha256
+from sealing.ohttp import encode_key_configs
+
+from .api.app import build
+from .api.service import Service
+from .api.tenants import Issuer, Tenants
+from .configuration import SOFTWARE, Configuration
+from .engine.runner import EngineRunner
+from .gateway.app import Gateway
+from .gateway.desk import EvidenceDesk
+from .gateway.metrics import Metrics
+from .gateway.oblivious import ObliviousHandler
+from .gateway.plain import Application
+from .gateway.replay import ReplayCache
+from .identity import Identity
+from .memory import harden_process
+from .model_files import model_root
+from .tee.gather import gather
+from .tee.interface import CollateralSource, CpuTee, Device
+from .tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
+from .text import TextModel
+
+if TYPE_CHECKING:
+    from .engine.embedded import EmbeddedEngine
+
+log = logging.getLogger(__name__)
+
+ROTATION_CHECK = 60.0
+STOP_GRACE = 3
+
+
+class Worker:
+    """One worker's parts. `workload` is what is loaded right now, as the evidence says it."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        identity: Identity,
+        cpu: CpuTee,
+        devices: Sequence[Device],
+        collateral: CollateralSource,
+    ) -> None:
+        self._identity = identity
+        self._cpu = cpu
+        self._devices = devices
+        self._collateral = collateral
+        self._issuers = [Issuer.from_pem(pem.encode()) for pem in configuration.issuers]
+        self._runner = EngineRunner(_engine(configuration))
+        self.workload = _workload(configuration, self._issuers).to_bytes()
+        service = Service(configuration.name, TextModel(configuration.model), self._runner)
+        self.application: Application = build(service, Tenants(self._issuers))
+
+    def gateway(self) -> Gateway:
+        """The ASGI application to expose."""
+        metrics = Metrics()
+        oblivious = ObliviousHandler(
+            keys=self._identity,
+            workload=lambda: sha256(self.workload),
+            application=self.application,
+            metrics=metrics,
+            replay=ReplayCache(),
+            clock=time.time,
+        )
+        return Gateway(
+            oblivious=oblivious,
+            desk=EvidenceDesk(self._gather, metrics),
+            metrics=metrics,
+            key_configs=lambda: encode_key_configs(self._identity.configs()),
+        )
+
+    async def keep_identity_fresh(self) -> None:
+        """Rotate the keyset when it is due, and erase what has run out; runs until cancelled."""
+        while True:
+            self._identity.maintain()
+            await asyncio.sleep(ROTATION_CHECK)
+
+    def close(self) -> None:
+        """Stop the engine, erase the keys."""
+        self._runner.close()
+        self._identity.erase()
+
+    def _gather(self, nonce: bytes, session: bool) -> Bundle:
+        return gather(
+            nonce,
+            self._identity.keyset_bytes,
+            self._identity.next_session() if session else None,
+            self.workload,
+            cpu=self._cpu,
+            devices=self._devices,
+            collateral=self._collateral,
+        )
+
+
+def _engine(configuration: Configuration) -> "EmbeddedEngine":
+    from .engine.embedded import EmbeddedEngine  # torch takes seconds to import
+
+    engine = EmbeddedEngine.load(configuration.model, configuration.engine)
+    for name, directory in sorted(configuration.adapters.items()):
+        engine.load_adapter(name, directory)
+    return engine
+
+
+def _workload(configuration: Configuration, issuers: Sequence[Issuer]) -> Workload:
+    adapters = sorted(configuration.adapters.items())
+    return Workload(
+        software=SOFTWARE,
+        models=(LoadedModel(name=configuration.name, root=model_root(configuration.model), owner=""),),
+        adapters=tuple(LoadedModel(name=n, root=model_root(path), owner="") for n, path in adapters),
+        engine=configuration.engine_options(),
+        policies=tuple(issuer.digest for issuer in issuers),
+        consent="",
+        clock="host",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _maintained(worker: Worker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.keep_identity_fresh())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            sys.stdout.write(f"listening on http://{host}:{port}\n")
+            sys.stdout.flush()
+
+
+async def serve(worker: Worker, host: str, port: int) -> None:
+    """Serve until told to stop."""
+    config = uvicorn.Config(
+        worker.gateway(),
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=STOP_GRACE,
+    )
+    listener = socket.create_server((host, port))
+    async with _maintained(worker):
+        await _Server(config).serve(sockets=[listener])
+
+
+def main(table: Mapping[str, Any], processor: socket.socket) -> int:
+    """Run a worker with the settings in `table` until it is told to stop. The security processor's doing."""
+    logging.basicConfig(level=logging.INFO, format="worker: %(message)s")
+    hardened = harden_process()
+    configuration = Configuration.from_tables(table)
+    link = ProcessorLink(processor)
+    identity = Identity()
+    dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
+    log.info("raw keys are in %s memory; core dumps are %s", identity.memory, dumps)
+    worker = Worker(
+        configuration, identity, SimulatedCpu(link), [SimulatedGpu(link)], SimulatedCollateral(link)
+    )
+    try:
+        uvloop.run(serve(worker, configuration.host, configuration.port))
+    finally:
+        worker.close()
+    return 0

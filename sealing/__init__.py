@@ -1,0 +1,58 @@
+"""The sealed channel: HPKE, binary HTTP, oblivious HTTP whole and in chunks, padding. No IO, no evidence."""
+
+from .errors import (
+    DecryptionFailed,
+    LocalProtocolError,
+    MalformedMessage,
+    MessageTooLarge,
+    RemoteProtocolError,
+    SealingError,
+    TruncatedMessage,
+    UnknownKey,
+    UnsupportedSuite,
+)
+from .hpke import MLKEM768_X25519_AES256, X25519_AES128, PrivateKey, Suite, setup_recipient, setup_sender
+from .ohttp import (
+    ChunkedRequestOpener,
+    ChunkedRequestSealer,
+    ChunkedResponseOpener,
+    ChunkedResponseSealer,
+    GatewayKey,
+    KeyConfig,
+    decode_key_configs,
+    encode_key_configs,
+    open_request,
+    open_response,
+    seal_request,
+    seal_response,
+)
+
+__all__ = [
+    "MLKEM768_X25519_AES256",
+    "X25519_AES128",
+    "ChunkedRequestOpener",
+    "ChunkedRequestSealer",
+    "ChunkedResponseOpener",
+    "ChunkedResponseSealer",
+    "DecryptionFailed",
+    "GatewayKey",
+    "KeyConfig",
+    "LocalProtocolError",
+    "MalformedMessage",
+    "MessageTooLarge",
+    "PrivateKey",
+    "RemoteProtocolError",
+    "SealingError",
+    "Suite",
+    "TruncatedMessage",
+    "UnknownKey",
+    "UnsupportedSuite",
+    "decode_key_configs",
+    "encode_key_configs",
+    "open_request",
+    "open_response",
+    "seal_request",
+    "seal_response",
+    "setup_recipient",
+    "setup_sender",
+]

@@ -1,0 +1,136 @@
+"""The real openai package, sync and async, streaming and not, over the sealed channel."""
+
+import asyncio
+
+import openai
+import pytest
+
+from attestation import Rejected
+from client.openai import async_http_client, http_client
+from tests.running import RunningWorker
+
+QUESTION = [{"role": "user", "content": "What is remote attestation?"}]
+
+
+def sync_client(worker: RunningWorker, **options: object) -> openai.OpenAI:
+    client = http_client(worker.url, worker.policy, **options)
+    return openai.OpenAI(base_url=f"{worker.url}/v1", api_key="none", http_client=client, max_retries=0)
+
+
+def async_client(worker: RunningWorker) -> openai.AsyncOpenAI:
+    client = async_http_client(worker.url, worker.policy)
+    return openai.AsyncOpenAI(base_url=f"{worker.url}/v1", api_key="none", http_client=client, max_retries=0)
+
+
+def test_models_chat_and_completions(worker: RunningWorker) -> None:
+    with sync_client(worker) as client:
+        names = [model.id for model in client.models.list()]
+        assert names[0] == "faq"
+        answer = client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+        assert answer.choices[0].finish_reason == "stop"
+        assert len(answer.choices[0].message.content) > 20
+        assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+        text = client.completions.create(model="faq", prompt="Attestation", max_tokens=5, temperature=0)
+        assert text.choices[0].finish_reason == "length"
+        assert text.usage is not None
+        assert text.usage.completion_tokens == 5
+
+
+def test_streams_say_the_same_as_whole_answers(worker: RunningWorker) -> None:
+    with sync_client(worker) as client:
+        whole = client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+        stream = client.chat.completions.create(  # type: ignore[call-overload]
+            model="faq",
+            messages=QUESTION,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = list(stream)
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_seed_repeats_a_sampled_answer(worker: RunningWorker) -> None:
+    with sync_client(worker) as client:
+        answers = {
+            client.chat.completions.create(  # type: ignore[call-overload]
+                model="faq", messages=QUESTION, temperature=1.5, seed=seed, max_tokens=20
+            )
+            .choices[0]
+            .message.content
+            for seed in (7, 7, 7)
+        }
+    assert len(answers) == 1
+
+
+def test_stop_strings_and_limits(worker: RunningWorker) -> None:
+    with sync_client(worker) as client:
+        whole = client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+        text = whole.choices[0].message.content
+        word = text.split()[3]
+        cut = client.chat.completions.create(model="faq", messages=QUESTION, temperature=0, stop=word)  # type: ignore[call-overload]
+    assert cut.choices[0].message.content == text[: text.index(word)]
+    assert cut.choices[0].finish_reason == "stop"
+
+
+def test_errors_have_openais_types(worker: RunningWorker) -> None:
+    with sync_client(worker) as client:
+        with pytest.raises(openai.NotFoundError, match="not loaded"):
+            client.chat.completions.create(model="other", messages=QUESTION)  # type: ignore[call-overload]
+        with pytest.raises(openai.BadRequestError, match="tools"):
+            client.chat.completions.create(model="faq", messages=QUESTION, tools=[])  # type: ignore[call-overload]
+        with pytest.raises(openai.BadRequestError, match="share"):
+            long = [{"role": "user", "content": "attestation " * 3000}]
+            client.chat.completions.create(model="faq", messages=long)  # type: ignore[call-overload]
+        with pytest.raises(openai.BadRequestError, match="temperature"):
+            client.chat.completions.create(model="faq", messages=QUESTION, temperature=3)  # type: ignore[call-overload]
+        with pytest.raises(openai.NotFoundError):
+            client.embeddings.create(model="faq", input="x")
+
+
+def test_a_rejected_worker_is_the_cause_of_the_connection_error(worker: RunningWorker) -> None:
+    text = worker.policy_file.read_text().replace('software = ["cloister', 'software = ["other')
+    policy = type(worker.policy).from_toml(text)
+    client = openai.OpenAI(
+        base_url=f"{worker.url}/v1",
+        api_key="none",
+        http_client=http_client(worker.url, policy),
+        max_retries=0,
+    )
+    with client, pytest.raises(openai.APIConnectionError) as caught:
+        client.chat.completions.create(model="faq", messages=QUESTION)  # type: ignore[call-overload]
+    assert isinstance(caught.value.__cause__, Rejected)
+
+
+def test_requests_for_another_host_are_refused(worker: RunningWorker) -> None:
+    client = openai.OpenAI(
+        base_url="http://localhost:1/v1",
+        api_key="none",
+        http_client=http_client(worker.url, worker.policy),
+        max_retries=0,
+    )
+    with client, pytest.raises(openai.APIConnectionError):
+        client.models.list()
+
+
+async def test_async_and_async_streaming(worker: RunningWorker) -> None:
+    async with async_client(worker) as client:
+        whole = await client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+        stream = await client.chat.completions.create(  # type: ignore[call-overload]
+            model="faq", messages=QUESTION, temperature=0, stream=True
+        )
+        text = "".join([c.choices[0].delta.content or "" async for c in stream])
+    assert text == whole.choices[0].message.content
+
+
+async def test_fifty_requests_at_once_answer_as_one_alone_would(worker: RunningWorker) -> None:
+    async with async_client(worker) as client:
+
+        async def one() -> str:
+            answer = await client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+            return str(answer.choices[0].message.content)
+
+        alone = await one()
+        assert set(await asyncio.gather(*(one() for _ in range(50)))) == {alone}

@@ -1,0 +1,170 @@
+"""LoRA adapters: each row as if its adapter were alone, in any mixture; what does not fit is refused."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from enclave.engine.embedded import EmbeddedEngine
+from enclave.engine.interface import EngineError, ModelRefused, UnknownAdapter
+from tests.engine.models import drain, expected, load, request
+
+# PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+PROMPTS = [(5, 9, 33, 60 + row) for row in range(4)]
+
+
+def _save_adapter(base: Path, directory: Path, seed: int, **settings: Any) -> Path:
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"], **settings}
+    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings))
+    wrapped.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def adapters(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        "pirate": _save_adapter(llama, tmp_path_factory.mktemp("pirate"), 1),
+        "a.b/poet": _save_adapter(
+            llama, tmp_path_factory.mktemp("poet"), 2, r=2, use_rslora=True, target_modules="all-linear"
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def answers(llama: Path, adapters: dict[str, Path]) -> dict[str | None, list[list[int]]]:
+    """What `generate` says with each adapter alone."""
+    found: dict[str | None, list[list[int]]] = {None: [expected(llama, prompt, 12) for prompt in PROMPTS]}
+    for name, directory in adapters.items():
+        base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, directory).eval()
+        found[name] = [expected(llama, prompt, 12, model) for prompt in PROMPTS]
+    return found
+
+
+def _check(
+    engine: EmbeddedEngine, answers: dict[str | None, list[list[int]]], names: list[str | None]
+) -> None:
+    for name in names:
+        for row, prompt in enumerate(PROMPTS):
+            engine.submit(request(f"{name}{row}", prompt, adapter=name))
+    tokens, _ = drain(engine)
+    for name in names:
+        assert [tokens.get(f"{name}{row}", []) for row in range(len(PROMPTS))] == answers[name]
+
+
+def test_rows_of_different_adapters_share_a_batch(
+    llama: Path, adapters: dict[str, Path], answers: dict[str | None, list[list[int]]]
+) -> None:
+    assert answers[None] != answers["pirate"] != answers["a.b/poet"] != answers[None]
+    engine = load(llama, step_tokens=20, max_rows=16)
+    for name, directory in adapters.items():
+        engine.load_adapter(name, directory)
+    assert engine.adapters == set(adapters)
+    for names in ([None], ["pirate"], ["a.b/poet", None], ["pirate", None, "a.b/poet"]):
+        _check(engine, answers, names)
+
+
+def test_adapters_come_and_go_and_the_base_stays_itself(
+    llama: Path, adapters: dict[str, Path], answers: dict[str | None, list[list[int]]]
+) -> None:
+    engine = load(llama)
+    for _ in range(2):
+        engine.load_adapter("a.b/poet", adapters["a.b/poet"])
+        engine.load_adapter("pirate", adapters["pirate"])
+        engine.unload_adapter("a.b/poet")
+        _check(engine, answers, ["pirate", None])
+        engine.unload_adapter("pirate")
+        _check(engine, answers, [None])
+    with pytest.raises(UnknownAdapter):
+        engine.submit(request("x", PROMPTS[0], adapter="pirate"))
+    with pytest.raises(UnknownAdapter):
+        engine.unload_adapter("pirate")
+
+
+def test_an_adapter_in_use_stays(llama: Path, adapters: dict[str, Path]) -> None:
+    engine = load(llama)
+    engine.load_adapter("pirate", adapters["pirate"])
+    engine.submit(request("x", PROMPTS[0], adapter="pirate"))
+    with pytest.raises(EngineError, match="in use"):
+        engine.unload_adapter("pirate")
+    drain(engine)
+    engine.unload_adapter("pirate")
+
+
+def test_names_are_taken_once_and_the_number_is_bounded(llama: Path, adapters: dict[str, Path]) -> None:
+    engine = load(llama, max_adapters=1)
+    engine.load_adapter("pirate", adapters["pirate"])
+    with pytest.raises(EngineError, match="already"):
+        engine.load_adapter("pirate", adapters["pirate"])
+    with pytest.raises(EngineError, match="max_adapters"):
+        engine.load_adapter("second", adapters["pirate"])
+
+
+def _settings(directory: Path, **changes: object) -> None:
+    path = directory / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _tensors(directory: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = directory / "adapter_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pickled": (lambda d: (d / "adapter_model.bin").write_bytes(b""), "pickled"),
+    "not LoRA": (lambda d: _settings(d, peft_type="IA3"), "not a LoRA"),
+    "DoRA": (lambda d: _settings(d, use_dora=True), "use_dora"),
+    "saved modules": (lambda d: _settings(d, modules_to_save=["lm_head"]), "modules_to_save"),
+    "unknown setting": (lambda d: _settings(d, surprise=1), "surprise"),
+    "biases": (lambda d: _settings(d, bias="all"), "bias"),
+    "changed base": (lambda d: _settings(d, init_lora_weights="pissa"), "base weights"),
+    "bad rank": (lambda d: _settings(d, r=-1), "adapter_config|fit"),
+    "other layers": (lambda d: _settings(d, target_modules=["q_proj"]), "fit"),
+    "no such layer": (lambda d: _settings(d, target_modules=["nowhere"]), "fit"),
+    "other rank": (lambda d: _settings(d, r=8), "fit"),
+    "other shape": (
+        lambda d: _tensors(d, lambda t: t.update({_A: torch.zeros(4, 31)})),
+        "another base model",
+    ),
+    "NaN": (lambda d: _tensors(d, lambda t: t[_A].__setitem__((0, 0), math.nan)), "NaN"),
+    "a tensor missing": (lambda d: _tensors(d, lambda t: t.pop(_A)), "fit"),
+    "a tensor too many": (lambda d: _tensors(d, lambda t: t.update({"x": torch.zeros(1)})), "x"),
+    "no tensors": (lambda d: (d / "adapter_model.safetensors").unlink(), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(
+    llama: Path,
+    adapters: dict[str, Path],
+    answers: dict[str | None, list[list[int]]],
+    tmp_path: Path,
+    case: str,
+) -> None:
+    broken = shutil.copytree(adapters["pirate"], tmp_path / "broken")
+    damage, reason = REFUSALS[case]
+    damage(broken)
+    engine = load(llama)
+    with pytest.raises(ModelRefused, match=reason):
+        engine.load_adapter("broken", broken)
+    _check(engine, answers, [None])
+    engine.load_adapter("pirate", adapters["pirate"])
+    with pytest.raises(ModelRefused, match=reason):
+        engine.load_adapter("broken", broken)
+    assert engine.adapters == {"pirate"}
+    _check(engine, answers, ["pirate", None])

@@ -1,0 +1,179 @@
+"""The engine's thread: streams, consumers that leave, errors that reach everyone, a clean end."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from enclave.engine.interface import EngineError, EngineStats, GenerationRequest, Overloaded, TokenEvent
+from enclave.engine.runner import EngineRunner
+from tests.engine.models import expected, load, request
+
+PROMPTS = [(5, 9, 33, 60 + row) for row in range(6)]
+
+
+class Counting:
+    """An engine that counts upwards for each request, and can be told to die."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, int] = {}
+        self.cancelled: list[str] = []
+        self.threads: set[int] = set()
+        self.context_length = 100
+        self.adapters = frozenset[str]()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.broken = False
+
+    def submit(self, request: GenerationRequest) -> None:
+        self.threads.add(threading.get_ident())
+        if len(self.requests) == 4:
+            raise Overloaded("full")
+        self.requests[request.id] = request.max_tokens
+
+    def cancel(self, request_id: str) -> None:
+        self.threads.add(threading.get_ident())
+        self.requests.pop(request_id, None)
+        self.cancelled.append(request_id)
+
+    def step(self) -> list[TokenEvent]:
+        self.threads.add(threading.get_ident())
+        self.gate.wait(10)
+        if self.broken:
+            raise MemoryError("secret")
+        events = []
+        for name in list(self.requests):
+            self.requests[name] -= 1
+            last = self.requests[name] == 0
+            events.append(TokenEvent(id=name, token=1, finish="length" if last else None))
+            if last:
+                del self.requests[name]
+        return events
+
+    def has_work(self) -> bool:
+        return bool(self.requests)
+
+    def stats(self) -> EngineStats:
+        counts = dict.fromkeys(EngineStats.__dataclass_fields__, 0)
+        return EngineStats(**{**counts, "running": len(self.requests)})
+
+    def load_adapter(self, name: str, directory: Path) -> None:
+        self.adapters |= {name}
+
+    def unload_adapter(self, name: str) -> None:
+        raise EngineError("in use")
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+async def runner(counting: Counting) -> AsyncIterator[EngineRunner]:
+    runner = EngineRunner(counting)
+    yield runner
+    counting.gate.set()
+    await asyncio.to_thread(runner.close)
+
+
+async def _tokens(runner: EngineRunner, wanted: GenerationRequest) -> list[int]:
+    return [event.token async for event in runner.generate(wanted) if event.token is not None]
+
+
+async def test_many_consumers_share_one_engine_on_one_thread(
+    counting: Counting, runner: EngineRunner
+) -> None:
+    counts = await asyncio.gather(*(_tokens(runner, request(str(n), (3,), n)) for n in range(1, 5)))
+    assert [len(tokens) for tokens in counts] == [1, 2, 3, 4]
+    assert len(counting.threads) == 1
+    assert threading.get_ident() not in counting.threads
+
+
+async def test_refusals_reach_the_one_who_asked(counting: Counting, runner: EngineRunner) -> None:
+    counting.gate.clear()
+    streams = [await runner.submit(request(str(row), (3,))) for row in range(1)]
+    asking = [asyncio.create_task(runner.submit(request(str(row), (3,)))) for row in range(1, 5)]
+    await asyncio.sleep(0.05)
+    counting.gate.set()
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(item) is Overloaded for item in found] == [False, False, False, True]
+    assert [event.finish for event in [event async for event in streams[0]]][-1] == "length"
+
+
+async def test_a_consumer_that_leaves_cancels_its_request(counting: Counting, runner: EngineRunner) -> None:
+    stream = runner.generate(request("gone", (3,), 10**9))
+    assert (await anext(stream)).token == 1
+    await stream.aclose()
+    task = asyncio.create_task(_tokens(runner, request("killed", (3,), 10**9)))
+    while "killed" not in counting.requests:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(await _tokens(runner, request("other", (3,), 3))) == 3
+    assert counting.cancelled == ["gone", "killed"]
+
+
+async def test_closing_a_finished_stream_cancels_nothing(counting: Counting, runner: EngineRunner) -> None:
+    await _tokens(runner, request("done", (3,), 2))
+    await _tokens(runner, request("again", (3,), 2))
+    assert counting.cancelled == []
+
+
+async def test_an_engine_that_dies_reaches_every_consumer(counting: Counting, runner: EngineRunner) -> None:
+    streams = [await runner.submit(request(str(row), (3,), 10**9)) for row in range(3)]
+    await anext(streams[0])
+    counting.broken = True
+    for stream in streams:
+        with pytest.raises(EngineError, match=r"MemoryError") as caught:
+            await asyncio.wait_for(_exhaust(stream), 10)
+        assert "secret" not in str(caught.value)
+        stream.close()
+    with pytest.raises(EngineError):
+        await runner.submit(request("late", (3,)))
+    assert isinstance(runner.failure, EngineError)
+
+
+async def _exhaust(stream: AsyncIterator[TokenEvent]) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_closing_ends_what_still_runs(counting: Counting, runner: EngineRunner) -> None:
+    stream = await runner.submit(request("x", (3,), 10**9))
+    assert runner.failure is None
+    await asyncio.to_thread(runner.close)
+    with pytest.raises(EngineError, match="closed"):
+        await asyncio.wait_for(_exhaust(stream), 10)
+    runner.close()
+
+
+async def test_adapters_are_loaded_between_steps(counting: Counting, runner: EngineRunner) -> None:
+    await runner.load_adapter("pirate", Path("/nowhere"))
+    assert await _tokens(runner, request("x", (3,), 1)) == [1]
+    assert runner.adapters == {"pirate"}
+    with pytest.raises(EngineError, match="in use"):
+        await runner.unload_adapter("pirate")
+
+
+def test_a_consumer_whose_event_loop_ended_is_cancelled(counting: Counting) -> None:
+    runner = EngineRunner(counting)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(runner.submit(request("left", (3,), 10**9)))
+    loop.close()
+    assert asyncio.run(_tokens(runner, request("other", (3,), 3))) == [1, 1, 1]
+    runner.close()
+    assert counting.cancelled == ["left"]
+
+
+async def test_real_tokens_arrive_in_order(llama: Path) -> None:
+    runner = EngineRunner(load(llama))
+    try:
+        found = await asyncio.gather(*(_tokens(runner, request(str(p), p, 20)) for p in PROMPTS))
+        assert found == [expected(llama, prompt, 20) for prompt in PROMPTS]
+        assert runner.stats().blocks_used == 0
+    finally:
+        await asyncio.to_thread(runner.close)

@@ -1,0 +1,389 @@
+"""The outside of a worker: what opens, what is refused, and that refusals look alike."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from attestation import Bundle, CpuEvidence
+from attestation.encoding import b64url_encode
+from enclave.gateway.app import Gateway
+from enclave.gateway.desk import EvidenceDesk
+from enclave.gateway.metrics import Metrics
+from enclave.gateway.oblivious import ObliviousHandler
+from enclave.gateway.plain import Message, Receive, Scope, Send
+from enclave.gateway.replay import ReplayCache
+from sealing import bhttp, ohttp
+from sealing.envelope import Envelope, session_of
+from sealing.errors import TruncatedMessage
+from sealing.hpke import MLKEM768_X25519_AES256 as SUITE
+from sealing.hpke import PrivateKey
+from tests.gateway.asgi import Exchange, call
+
+START: Message = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"text/event-stream")],
+}
+W = bytes(range(32))
+NOW = 1_800_000_000
+SESSION = b'{"session":1}'
+
+
+def gateway_key(key_id: int) -> ohttp.GatewayKey:
+    private = PrivateKey.generate(SUITE.kem)
+    config = ohttp.KeyConfig(key_id, SUITE.kem, private.public_key, ((SUITE.kdf, SUITE.aead),))
+    return ohttp.GatewayKey(config, private)
+
+
+@dataclass
+class FakeKeys:
+    """One key that stays, one that is erased at its first open."""
+
+    kept: ohttp.GatewayKey = field(default_factory=lambda: gateway_key(1))
+    once: ohttp.GatewayKey | None = field(default_factory=lambda: gateway_key(2))
+
+    def lookup(self, key_id: int) -> ohttp.GatewayKey | None:
+        return {1: self.kept, 2: self.once}.get(key_id)
+
+    def opened(self, key_id: int) -> None:
+        if key_id == 2:
+            self.once = None
+
+    def next_session(self) -> bytes | None:
+        return SESSION
+
+
+@dataclass
+class World:
+    """A gateway, its keys and a record of what its application was asked."""
+
+    gateway: Gateway
+    keys: FakeKeys
+    seen: list[Scope]
+    now: float = NOW
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = (await receive())["body"]
+    await reply(send, 200, b"application/json", [b'{"echo":' + json.dumps(body.decode()).encode() + b"}"])
+
+
+async def reply(send: Send, status: int, media_type: bytes, pieces: list[bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", media_type)]})
+    for index, piece in enumerate(pieces):
+        await send({"type": "http.response.body", "body": piece, "more_body": index + 1 < len(pieces)})
+
+
+def build(application: Any = echo, max_request: int = 1 << 20) -> World:
+    seen: list[Scope] = []
+
+    async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await application(scope, receive, send)
+
+    metrics, keys = Metrics(), FakeKeys()
+    world: World
+    handler = ObliviousHandler(
+        keys=keys,
+        workload=lambda: W,
+        application=recorded,
+        metrics=metrics,
+        replay=ReplayCache(),
+        clock=lambda: world.now,
+        max_request=max_request,
+    )
+    desk = EvidenceDesk(lambda nonce, session: bundle(nonce), metrics)
+    gateway = Gateway(oblivious=handler, desk=desk, metrics=metrics, key_configs=lambda: b"keys")
+    world = World(gateway, keys, seen)
+    return world
+
+
+def bundle(nonce: bytes) -> Bundle:
+    return Bundle(nonce=nonce, keyset=b"k", workload=b"w", cpu=CpuEvidence(tee="sev-snp", report=b"r"))
+
+
+@dataclass
+class Request:
+    """One sealed request and what opens its answer."""
+
+    body: bytes
+    sealer: ohttp.ChunkedRequestSealer
+
+    def open(self, exchange: Exchange) -> bhttp.Response:
+        opener = self.sealer.response_opener()
+        decoder = bhttp.ResponseDecoder()
+        events = []
+        for plaintext in [*opener.feed(exchange.body), *opener.close()]:
+            events += decoder.feed(plaintext)
+        events += decoder.close()
+        head = next(event for event in events if isinstance(event, bhttp.ResponseHead))
+        data = b"".join(event.data for event in events if isinstance(event, bhttp.Data))
+        return bhttp.Response(head.status, head.headers, data)
+
+
+def sealed(
+    key: ohttp.GatewayKey | None,
+    body: bytes = b"hello",
+    *,
+    created: int = NOW,
+    workload: bytes = W,
+    request_id: bytes = bytes(16),
+    headers: bhttp.Fields = (),
+    envelope: bool = True,
+) -> Request:
+    assert key is not None
+    made = Envelope(created=created, workload=workload, request_id=request_id)
+    fields = (*headers, *(made.to_fields() if envelope else ()))
+    inner = bhttp.encode_request(bhttp.Request("POST", "https", "worker", "/v1/x?q=1", fields, body))
+    sealer = ohttp.ChunkedRequestSealer(key.config)
+    half = len(inner) // 2
+    parts = [sealer.header, sealer.seal(inner[:half]), sealer.seal(inner[half:], final=True)]
+    return Request(b"".join(parts), sealer)
+
+
+async def post(world: World, request: Request | bytes) -> Exchange:
+    body = request if isinstance(request, bytes) else request.body
+    return await call(world.gateway, "POST", "/ohttp", body, ohttp.MEDIA_TYPE_CHUNKED_REQUEST)
+
+
+async def test_a_sealed_request_reaches_the_application_without_the_channels_fields() -> None:
+    world = build()
+    request = sealed(world.keys.kept, headers=((b"authorization", b"Bearer t"),))
+    exchange = await post(world, request)
+    answer = request.open(exchange)
+    assert (exchange.status, answer.status, answer.body) == (200, 200, b'{"echo":"hello"}')
+    scope = world.seen[0]
+    assert (scope["method"], scope["path"], scope["query_string"]) == ("POST", "/v1/x", b"q=1")
+    assert dict(scope["headers"]) == {b"authorization": b"Bearer t", b"host": b"worker"}
+    assert session_of(answer.headers) == SESSION
+
+
+async def test_the_whole_form_works_too() -> None:
+    world = build()
+    made = Envelope(created=NOW, workload=W, request_id=bytes(16))
+    inner = bhttp.encode_request(bhttp.Request("POST", "https", "w", "/v1/x", made.to_fields(), b"hi"))
+    body, opener = ohttp.seal_request(world.keys.kept.config, inner)
+    exchange = await call(world.gateway, "POST", "/ohttp", body, ohttp.MEDIA_TYPE_REQUEST)
+    answer = bhttp.decode_response(ohttp.open_response(opener, exchange.body))
+    assert (answer.status, answer.body) == (200, b'{"echo":"hi"}')
+
+
+async def test_a_one_time_key_opens_once() -> None:
+    world = build()
+    first, second = (sealed(world.keys.once, request_id=bytes([n]) * 16) for n in (1, 2))
+    assert first.open(await post(world, first)).status == 200
+    exchange = await post(world, second)
+    assert (exchange.status, json.loads(exchange.body)["title"]) == (422, "unknown key")
+
+
+def altered(request: Request, where: int) -> bytes:
+    body = bytearray(request.body)
+    body[where] ^= 1
+    return bytes(body)
+
+
+async def test_all_failures_to_open_look_alike() -> None:
+    world = build()
+    request = sealed(world.keys.kept)
+    bodies = [
+        altered(request, 20),  # the encapsulated key
+        altered(request, -1),  # the final chunk
+        altered(request, len(request.body) // 2),
+        request.body[:-1],
+        request.body + b"x",
+        request.body[:40],
+        sealed(world.keys.kept, envelope=False).body,
+        sealed(world.keys.kept, headers=((b"cloister-created", b"1"),)).body,
+    ]
+    answers = [await post(world, body) for body in bodies]
+    assert {a.status for a in answers} == {400}
+    assert len({(a.body, tuple(sorted(a.headers.items()))) for a in answers}) == 1
+    assert world.seen == []
+
+
+async def test_a_replay_never_runs_and_is_told_only_inside_the_seal() -> None:
+    world = build()
+    request = sealed(world.keys.kept)
+    await post(world, request)
+    exchange = await post(world, request)
+    assert exchange.status == 200
+    assert request.open(exchange).status == 409
+    assert len(world.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "word"),
+    [
+        ({"workload": bytes(32)}, 409, "workload"),
+        ({"created": NOW - 121}, 400, "date"),
+        ({"created": NOW + 121}, 400, "date"),
+    ],
+)
+async def test_requests_of_another_workload_or_time_are_refused_inside_the_seal(
+    changes: dict[str, Any], status: int, word: str
+) -> None:
+    world = build()
+    request = sealed(world.keys.kept, **changes)
+    answer = request.open(await post(world, request))
+    assert answer.status == status
+    assert json.loads(answer.body)["type"].endswith(word)
+    assert world.seen == []
+
+
+async def test_an_oversized_body_is_refused() -> None:
+    world = build(max_request=1000)
+    exchange = await post(world, sealed(world.keys.kept, b"x" * 2000))
+    assert exchange.status == 413
+    assert world.seen == []
+
+
+async def test_event_streams_are_padded_piece_by_piece() -> None:
+    events = [b'data: {"t":"%s"}\n\n' % (b"w" * size) for size in (1, 30, 200)]
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, 200, b"text/event-stream; charset=utf-8", [*events, b""])
+
+    world = build(stream)
+    request = sealed(world.keys.kept)
+    exchange = await post(world, request)
+    assert exchange.complete
+    assert len({len(piece) for piece in exchange.pieces[1:-1]}) == 1  # all three events look alike
+    body = request.open(exchange).body
+    assert [line for line in body.split(b"\n") if line.startswith(b"data")] == [e.strip() for e in events]
+
+
+async def test_an_application_that_dies_mid_stream_never_looks_complete() -> None:
+    async def dies(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"text/event-stream")],
+            }
+        )
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        raise RuntimeError("secret prompt")
+
+    world = build(dies)
+    request = sealed(world.keys.kept)
+    exchange = await post(world, request)
+    assert not exchange.complete
+    with pytest.raises(TruncatedMessage):
+        request.open(exchange)
+
+
+async def test_an_application_that_dies_early_answers_500_inside(caplog: pytest.LogCaptureFixture) -> None:
+    async def dies(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("secret prompt")
+
+    world = build(dies)
+    request = sealed(world.keys.kept)
+    answer = request.open(await post(world, request))
+    assert answer.status == 500
+    assert json.loads(answer.body)["error"]["type"] == "server_error"
+    assert "secret" not in caplog.text
+
+
+async def test_a_client_that_leaves_cancels_the_application() -> None:
+    cancelled = asyncio.Event()
+
+    async def forever(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"text/event-stream")],
+            }
+        )
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"data: x\n\n", "more_body": True})
+                await asyncio.sleep(0)
+        finally:
+            cancelled.set()
+
+    world = build(forever)
+    body = sealed(world.keys.kept).body
+    media_type = ohttp.MEDIA_TYPE_CHUNKED_REQUEST
+    exchange = await call(world.gateway, "POST", "/ohttp", body, media_type, leave_after=3)
+    assert cancelled.is_set()
+    assert not exchange.complete
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/", "/docs", "/openapi.json"])
+async def test_nothing_of_the_api_answers_in_plaintext(path: str) -> None:
+    world = build()
+    exchange = await call(world.gateway, "POST", path, b'{"prompt": "x"}', "application/json")
+    assert exchange.status == 404
+    assert b"/ohttp" in exchange.body
+    assert world.seen == []
+
+
+async def test_other_media_types_and_methods_are_refused() -> None:
+    world = build()
+    assert (await call(world.gateway, "POST", "/ohttp", b"{}", "application/json")).status == 415
+    assert (await call(world.gateway, "GET", "/ohttp")).status == 405
+
+
+async def test_public_paths_answer() -> None:
+    world = build()
+    assert json.loads((await call(world.gateway, "GET", "/healthz")).body) == {"status": "ok"}
+    keys = await call(world.gateway, "GET", "/.well-known/ohttp-gateway")
+    assert (keys.body, keys.headers[b"content-type"]) == (b"keys", b"application/ohttp-keys")
+    assert b"cloister_requests" in (await call(world.gateway, "GET", "/metrics")).body
+
+
+async def test_metrics_stand_still_for_ten_seconds() -> None:
+    clock = [0.0]
+    metrics = Metrics(lambda: clock[0])
+    before = metrics.render()
+    metrics.request("answered")
+    clock[0] = 9.9
+    assert metrics.render() == before
+    clock[0] = 10.0
+    assert metrics.render() != before
+
+
+async def test_evidence_is_given_for_a_nonce_and_for_nothing_else() -> None:
+    world = build()
+    nonce = b64url_encode(bytes(32))
+    exchange = await call(world.gateway, "GET", "/attestation", query=f"nonce={nonce}")
+    assert Bundle.from_json(exchange.body).nonce == bytes(32)
+    posted = json.dumps({"nonce": nonce, "session": True}).encode()
+    assert (await call(world.gateway, "POST", "/attestation", posted, "application/json")).status == 200
+    for query in ("", "nonce=AAAA", f"nonce={nonce}=", "nonce=%FF"):
+        assert (await call(world.gateway, "GET", "/attestation", query=query)).status == 400
+    for body in (
+        b"",
+        b"[]",
+        b'{"nonce":1}',
+        json.dumps({"nonce": nonce, "report_data": "x"}).encode(),
+        b"x" * 2000,
+    ):
+        assert (await call(world.gateway, "POST", "/attestation", body, "application/json")).status == 400
+
+
+async def test_evidence_is_gathered_one_at_a_time_and_the_queue_is_bounded() -> None:
+    running, most = 0, 0
+
+    def slow(nonce: bytes, session: bool) -> Bundle:
+        nonlocal running, most
+        import time
+
+        running += 1
+        most = max(most, running)
+        time.sleep(0.002)
+        running -= 1
+        return bundle(nonce)
+
+    desk = EvidenceDesk(slow, Metrics())
+    query = f"nonce={b64url_encode(bytes(32))}"
+    answers = await asyncio.gather(*(call(desk, "GET", "/attestation", query=query) for _ in range(60)))
+    statuses = [answer.status for answer in answers]
+    assert most == 1
+    assert statuses.count(200) == 32
+    assert statuses.count(503) == 28
+    assert all(a.headers[b"retry-after"] for a in answers if a.status == 503)

@@ -1,0 +1,96 @@
+"""A worker as a user starts it: a real `cloister serve` process on a free port of loopback."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attestation import Policy
+
+ROOT = Path(__file__).resolve().parents[1]
+FAQ = ROOT / "models" / "faq" / "model"
+START_TIMEOUT = 90.0
+_LISTENING = re.compile(r"listening on (http://\S+)")
+
+
+@dataclass
+class RunningWorker:
+    """A started worker. `log` collects everything it printed; `directory` holds its policy file."""
+
+    directory: Path
+    options: tuple[str, ...] = ()
+    url: str = ""
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def policy_file(self) -> Path:
+        return self.directory / "worker.toml"
+
+    @property
+    def policy(self) -> Policy:
+        return Policy.from_file(self.policy_file)
+
+    @property
+    def output(self) -> str:
+        return "".join(self.log)
+
+    def start(self) -> "RunningWorker":
+        """Start and wait until it listens; fails with its output if it does not."""
+        command = [
+            *(sys.executable, "-m", "cloister", "serve", "--port", "0", "--engine", "threads=1"),
+            *("--write-policy", str(self.policy_file), *self.options),
+        ]
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+        self._process = subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(listening,), daemon=True)
+        self._reader.start()
+        if not listening.wait(START_TIMEOUT) or not self.url:
+            self.stop()
+            raise RuntimeError(f"the worker did not start:\n{self.output}")
+        return self
+
+    def _read(self, listening: threading.Event) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.log.append(line)
+            if match := _LISTENING.search(line):
+                self.url = match[1]
+                listening.set()
+        listening.set()
+
+    def interrupt(self) -> int:
+        """Ctrl-C, as a person stops it; returns the exit code."""
+        os.kill(self._process.pid, signal.SIGINT)
+        return self._process.wait(20)
+
+    def kill(self) -> None:
+        """kill -9 for the whole group: launcher, security processor and worker."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def stop(self) -> None:
+        """Stop whatever still runs."""
+        if self._process.poll() is None:
+            self.kill()
+        self._reader.join(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def cloister(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    command = [sys.executable, "-m", "cloister", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
