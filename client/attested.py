@@ -40,10 +40,10 @@ MAX_PROBLEM = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A request ready to cross the wire, and what opens its answer."""
+    """A request ready to cross the wire, and the request's secrets, which open its answer."""
 
     body: bytes
-    opener: ohttp.ChunkedResponseOpener
+    request: ohttp.ChunkedRequestSealer = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Attested:
         for start in range(0, len(plaintext), CHUNK):
             final = start + CHUNK >= len(plaintext)
             parts.append(sealer.seal(plaintext[start : start + CHUNK], final=final))
-        return Sealed(b"".join(parts), sealer.response_opener())
+        return Sealed(b"".join(parts), sealer)
 
     def keep_session(self, raw: bytes) -> None:
         """Remember the next one-time key, which came sealed. MalformedEvidence if it is none."""

@@ -150,7 +150,7 @@ def _keep_session(attested: Attested, headers: bhttp.Fields) -> None:
 async def _events(outer: WireResponse, sealed: Sealed) -> AsyncGenerator[bhttp.Event]:
     """The events of the sealed response; End comes only after an authentic final chunk."""
     decoder = bhttp.ResponseDecoder()
-    opener = sealed.opener
+    opener = sealed.request.response_opener()
     try:
         async for piece in outer.body:
             for plaintext in opener.feed(piece):

@@ -1,8 +1,8 @@
 """OpenAI's client over the sealed channel: `OpenAI(base_url=..., api_key=..., http_client=http_client(...))`.
 
 The transports plug into httpx2, which the openai package is built on. What it would send over
-TLS goes inside the seal, the bearer token too. A worker that is rejected surfaces as
-openai.APIConnectionError, whose `__cause__` is attestation.Rejected with the verdict.
+TLS goes inside the seal, the bearer token too. A worker that is rejected raises
+attestation.Rejected with the verdict; errors of this package come through as they are.
 """
 
 from collections.abc import AsyncIterator, Iterator

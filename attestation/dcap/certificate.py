@@ -25,7 +25,15 @@ _COMMON_NAME = bytes.fromhex("0603550403")
 _SGX_EXTENSION = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 _UNDERSTOOD = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid, _SGX_EXTENSION})
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
-_PARSE_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
+_WHITE = b" \t\r\n"
+_PARSE_ERRORS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +171,7 @@ def pem_chain(raw: bytes) -> tuple[bytes, ...]:
     if len(raw) > MAX_CHAIN:
         raise MalformedEvidence(f"certificate chain of {len(raw)} bytes exceeds {MAX_CHAIN}")
     *blocks, rest = raw.split(_END)
-    if not 0 < len(blocks) <= MAX_CERTIFICATES or rest.strip(b"\0 \t\r\n"):
+    if not 0 < len(blocks) <= MAX_CERTIFICATES or rest.strip(_WHITE + b"\0"):
         raise MalformedEvidence(f"not a chain of 1 to {MAX_CERTIFICATES} PEM certificates")
     return tuple(_pem_block(block) for block in blocks)
 
@@ -171,10 +179,11 @@ def pem_chain(raw: bytes) -> tuple[bytes, ...]:
 def _pem_block(block: bytes) -> bytes:
     before, _, digits = block.partition(_BEGIN)
     try:
-        decoded = binascii.a2b_base64(digits.translate(None, b" \t\r\n"), strict_mode=True)
+        digits = digits.translate(None, _WHITE)
+        decoded = binascii.a2b_base64(digits, strict_mode=True)
     except binascii.Error as error:
         raise MalformedEvidence(f"certificate is not base64: {error}") from None
-    if before.strip() or not decoded:
+    if before.strip(_WHITE) or not decoded or binascii.b2a_base64(decoded, newline=False) != digits:
         raise MalformedEvidence("something else than PEM certificates in a chain")
     return decoded
 

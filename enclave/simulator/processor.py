@@ -40,11 +40,16 @@ class LaunchedWorker:
 
     def poll(self) -> int | None:
         """The exit status, or None while it runs."""
-        return self.process.poll()
+        status = self.process.poll()
+        if status is not None:
+            self._let_go()
+        return status
 
     def wait(self, timeout: float | None = None) -> int:
         """The worker's exit status, 128 + n if signal n ended it. Raises subprocess.TimeoutExpired."""
-        return self.process.wait(timeout)
+        status = self.process.wait(timeout)
+        self._let_go()
+        return status
 
     def terminate(self) -> None:
         """Ask the worker to stop; after 15 s it is killed."""
@@ -53,6 +58,10 @@ class LaunchedWorker:
     def kill(self) -> None:
         """End processor and worker at once."""
         self.process.kill()
+
+    def _let_go(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
 
 def launch(

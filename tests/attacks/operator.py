@@ -19,16 +19,32 @@ class Recorder:
     sent: bytearray = field(default_factory=bytearray)
     received: bytearray = field(default_factory=bytearray)
     url: str = ""
+    _open: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._idle.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Recorder"]:
-        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         try:
             yield self
         finally:
             server.close()
+            await asyncio.wait_for(self._idle.wait(), 10)  # every relayed connection has ended
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        self._idle.clear()
+        try:
+            await self._relay(reader, writer)
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._idle.set()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = urlsplit(self.target)
@@ -45,11 +61,11 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, kept: 
     sink.close()
 
 
-def windows_found(secret: bytes, haystack: bytes) -> list[bytes]:
+def windows_found(secret: bytes, haystack: bytes) -> set[bytes]:
     """Every 8-byte window of `secret` that occurs in `haystack`, as it is or in hexadecimal."""
     windows = {secret[i : i + WINDOW] for i in range(len(secret) - WINDOW + 1)}
     lower = haystack.lower()
-    return [w for w in windows if w in haystack or w.hex().encode() in lower]
+    return {w for w in windows if w in haystack or w.hex().encode() in lower}
 
 
 @dataclass(frozen=True)

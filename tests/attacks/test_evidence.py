@@ -60,7 +60,7 @@ async def test_e1_keys_put_in_place_of_the_workers_are_refused(worker: RunningWo
         return with_keyset(bundle, ohttp=(mine, *keys[1:]))
 
     failed = await refused(worker, alter)
-    assert {"cpu0 snp.report-data", "gpu0 gpu.nonce"} <= failed
+    assert {"cpu0 snp.report-data", "gpu0 nvidia.nonce"} <= failed
 
 
 async def test_e1_a_session_key_put_in_place_is_refused(worker: RunningWorker, other: RunningWorker) -> None:
@@ -79,7 +79,7 @@ async def test_e3_gpu_evidence_of_another_worker_is_refused(
 ) -> None:
     theirs = await evidence(other)
     failed = await refused(worker, lambda b: dataclasses.replace(b, devices=theirs.devices))
-    assert {"gpu0 gpu.nonce", "cpu0 snp.report-data"} <= failed
+    assert {"gpu0 nvidia.nonce", "cpu0 snp.report-data"} <= failed
 
 
 async def test_e3_a_cpu_report_of_another_worker_is_refused(

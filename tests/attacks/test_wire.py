@@ -2,52 +2,63 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from client.attested import Sealed
 from client.errors import BrokenAnswer, WorkerRefused
 from client.sdk import AsyncClient
-from sealing import ohttp
+from sealing import bhttp, ohttp
 from sealing.octets import decode_varint
 from tests.attacks.operator import Answer, Recorder, Rewriter, windows_found
 from tests.running import RunningWorker
 
-PROMPT = "What is remote attestation? My case number is 4711-QUARTZ-0815."
+PROMPT = "What is HPKE? My case number is 4711-QUARTZ-0815."
 ANSWER_OPTIONS = {"temperature": 0, "max_tokens": 60}
 
 
 async def test_w1_no_window_of_prompt_or_answer_crosses_the_wire(worker: RunningWorker) -> None:
     async with Recorder(worker.url).running() as operator:
         async with AsyncClient(operator.url, worker.policy) as client:
+            await client.models()
+            framing = bytes(operator.sent + operator.received)  # "content-type: message/..." and the like
             whole = (await client.ask(PROMPT, **ANSWER_OPTIONS)).text
             streamed = "".join([piece async for piece in client.stream(PROMPT, **ANSWER_OPTIONS)])
         captured = bytes(operator.sent + operator.received)
     assert streamed == whole
-    assert len(captured) > 4000
+    assert len(captured) > len(framing) + 4000
     for secret in (PROMPT, whole):
-        assert windows_found(secret.encode(), captured) == []
+        assert windows_found(secret.encode(), captured) <= windows_found(secret.encode(), framing)
+    assert len(windows_found(whole.encode(), framing)) < 3
 
 
-async def test_w1_control_the_same_hunt_finds_a_plaintext_exchange(worker: RunningWorker) -> None:
-    """The control: the prompt sent to the same worker in plaintext is found, so the hunt can find."""
-    async with Recorder(worker.url).running() as operator, aiohttp.ClientSession() as session:
-        body = json.dumps({"model": "faq", "messages": [{"role": "user", "content": PROMPT}]})
-        async with session.post(f"{operator.url}/v1/chat/completions", data=body) as response:
-            assert response.status == 404
+async def test_w1_control_the_same_hunt_finds_everything_in_plaintext(plain_url: str) -> None:
+    """The same question to the same app without its gateway: prompt and answer are found."""
+    body = {"model": "faq", "messages": [{"role": "user", "content": PROMPT}], **ANSWER_OPTIONS}
+    async with Recorder(plain_url).running() as operator:
+        url = f"{operator.url}/v1/chat/completions"
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+            answer = (await response.json())["choices"][0]["message"]["content"]
         captured = bytes(operator.sent + operator.received)
-    assert len(windows_found(PROMPT.encode(), captured)) == len(PROMPT) - 7
+    for secret in (PROMPT, answer):
+        assert len(windows_found(secret.encode(), captured)) == len(set(_windows(secret)))
+
+
+def _windows(secret: str) -> list[str]:
+    return [secret[i : i + 8] for i in range(len(secret) - 7)]
 
 
 async def test_w1_neither_disk_nor_log_holds_prompt_or_answer(worker: RunningWorker) -> None:
     async with AsyncClient(worker.url, worker.policy) as client:
         answer = (await client.ask(PROMPT, **ANSWER_OPTIONS)).text
-    assert windows_found(PROMPT[30:].encode(), worker.output.encode()) == []
-    assert windows_found(answer.encode(), worker.output.encode()) == []
+    assert not windows_found(PROMPT[14:].encode(), worker.output.encode())
+    assert not windows_found(answer.encode(), worker.output.encode())
     for path in _files(worker.directory):
-        assert windows_found(PROMPT[30:].encode(), path.read_bytes()) == [], path
+        assert not windows_found(PROMPT[14:].encode(), path.read_bytes()), path
 
 
 def _files(directory: Path) -> list[Path]:
@@ -123,16 +134,22 @@ async def test_w3_an_altered_request_is_refused_alike_whatever_was_altered(worke
 
 
 async def test_w4_a_replayed_request_is_not_answered_again(worker: RunningWorker) -> None:
-    wire = Rewriter(worker.url)
-    async with AsyncClient(worker.url, worker.policy, wire=wire) as client:
-        client._channel._attested = await client.attest()
-        client._channel._attested._sessions.clear()  # force the key that stays
-        await client.ask(PROMPT, max_tokens=30)
-    status, body = await post(worker, wire.requests[-1])
-    assert status == 200
-    assert len(body) < 4096  # a sealed refusal with the next key; an answer would need a chunk of its own
-    again = await post(worker, wire.requests[-1])
-    assert again[1] != body
+    async with AsyncClient(worker.url, worker.policy) as client:
+        attested = await client.attest()
+        body = json.dumps({"model": "faq", "prompt": PROMPT, "max_tokens": 2}).encode()
+        headers = ((b"content-type", b"application/json"),)
+        request = bhttp.Request("POST", "https", "worker", "/v1/completions", headers, body)
+        attested._sessions.clear()  # the key that stays: a one-time key would be gone
+        sealed = attested.seal(request, bytes(16), time.time())
+    first, again = [_status(sealed, (await post(worker, sealed.body))[1]) for _ in range(2)]
+    assert (first, again) == (200, 409)
+
+
+def _status(sealed: Sealed, answer: bytes) -> int:
+    """The status inside; the exchange's opener is used anew for each of two answers."""
+    opener, decoder = sealed.request.response_opener(), bhttp.ResponseDecoder()
+    events = [e for plain in (*opener.feed(answer), *opener.close()) for e in decoder.feed(plain)]
+    return next(event.status for event in events if isinstance(event, bhttp.ResponseHead))
 
 
 async def test_w5_a_forged_refusal_does_not_run_a_request_twice(worker: RunningWorker) -> None:

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-import dcap_qvl
+import dcap_qvl  # type: ignore[import-untyped]
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation import Collateral, Kind, Roots

@@ -252,3 +252,8 @@ def test_identifiers(text: str, good: bool) -> None:
 def test_policies_that_leave_something_open_are_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         rules(**keys)
+
+
+def test_every_check_has_a_vector_that_it_refuses() -> None:
+    refused = {check for entry in REFUSED for check in entry[-1]}
+    assert set(AciCheck) <= refused

@@ -253,3 +253,8 @@ def test_keys_given_as_certificates_and_key_sets_that_contradict_themselves() ->
 def test_policies_that_leave_something_open_are_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         rules(**keys)
+
+
+def test_every_check_has_a_vector_that_it_refuses() -> None:
+    refused = {check for entry in REFUSED for check in entry[-1]}
+    assert set(MaaCheck) <= refused

@@ -211,3 +211,8 @@ def test_mutated_documents_are_judged_or_malformed(data: st.DataObject) -> None:
 def test_policies_that_leave_something_open_are_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         rules(**keys)
+
+
+def test_every_check_has_a_vector_that_it_refuses() -> None:
+    refused = {check for entry in REFUSED for check in entry[-1]}
+    assert set(NitroCheck) <= refused

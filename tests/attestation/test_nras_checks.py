@@ -271,3 +271,9 @@ def test_an_algorithm_other_than_es384_is_refused() -> None:
 def test_policies_that_leave_something_open_are_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
         rules(**keys)
+
+
+def test_every_check_has_a_vector_that_it_refuses() -> None:
+    refused = {check for entry in REFUSED for check in entry[-1]}
+    # The manifests' flags are refused one by one above.
+    assert set(NrasCheck) | set(NrasDeviceCheck) <= refused | {NrasDeviceCheck.RIMS}

@@ -15,8 +15,9 @@ from attestation.tdx.event_log import DSTACK_RUNTIME_EVENT, MAX_LOG, Event, Even
 from attestation.verdict import Sheet
 
 from ..shared import shared
-from . import tdx_pki as pki
 from .tdx_cases import Case, context, load, outcome, tdx_rules, verdict
+from .tdx_machine import Platform
+from .tdx_pki import NOW
 
 CCEL, DSTACK = "tdx/v4-gcp-ccel", "tdx/v4-dstack-eventlog"
 
@@ -118,11 +119,11 @@ def test_a_required_log_that_is_missing() -> None:
 
 
 def test_an_empty_log_explains_empty_registers() -> None:
-    platform = pki.Platform()
-    surroundings = context(tdx_rules(), platform.collateral(), pki.NOW, platform.roots)
+    platform = Platform()
+    surroundings = context(tdx_rules(), platform.collateral(), NOW, platform.roots)
     raw = platform.quote().to_bytes()
     sheet = tdx.appraise(raw, surroundings, subject="cpu0", report_data=None, event_log=b"[]")
-    assert verdict(sheet, pki.NOW).accepted
+    assert verdict(sheet, NOW).accepted
 
 
 def tcg_log(*events: tuple[int, int, bytes], algorithms: tuple[tuple[int, int], ...] = ((0xC, 48),)) -> bytes:

@@ -8,6 +8,7 @@ from attestation import Kind, MalformedEvidence, tdx
 from attestation.dcap.checks import DcapCheck
 from attestation.verdict import Outcome
 
+from ..shared import shared
 from . import tdx_cases as cases
 from .tdx_cases import load, outcome, tdx_rules, verdict
 
@@ -32,7 +33,7 @@ def appraise(case: cases.Case, **keys: Any) -> Any:
 
 
 def test_the_evidence_is_found() -> None:
-    cases.shared("evidence", "tdx")
+    shared("evidence", "tdx")
     assert len(CASES) >= 12
 
 

@@ -19,6 +19,7 @@ from attestation.tdx.report import TdReport
 from . import tdx_cases as cases
 from . import tdx_pki as pki
 from .tdx_cases import load, tdx_rules, verdict
+from .tdx_machine import Platform
 
 CASES = cases.names("tdx") + cases.names("sgx")
 octets = st.binary
@@ -154,7 +155,7 @@ def test_mutated_collateral_changes_no_claim(seed: int, kind: Kind) -> None:
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=150, deadline=None)
 def test_mutated_certificates_and_extensions(seed: int) -> None:
-    platform = pki.Platform()
+    platform = Platform()
     leaf = pem_chain(platform.chain())[0]
     extension = pki.sgx_extension(platform.components, 13)
     for parse, raw in ((Certificate.from_der, leaf), (PckExtension.from_bytes, extension)):

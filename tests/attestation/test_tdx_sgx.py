@@ -14,7 +14,8 @@ from attestation.verdict import Sheet
 from . import tdx_cases as cases
 from . import tdx_pki as pki
 from .tdx_cases import context, load, outcome, sgx_rules, verdict
-from .tdx_pki import NOW, Platform
+from .tdx_machine import Platform, qe_enclave
+from .tdx_pki import NOW
 
 CASES = cases.names("sgx")
 LEVEL = {"sgxtcbcomponents": [{"svn": svn} for svn in pki.LATEST], "pcesvn": 13}
@@ -26,7 +27,7 @@ MRENCLAVE, MRSIGNER = b"\x01" * 32, b"\x02" * 32
 
 def platform(version: int = 3, **fields: Any) -> Platform:
     """A platform whose quote is an enclave's, changed by `fields` of its report."""
-    body = pki.qe_enclave(
+    body = qe_enclave(
         bytes(64), **({"mrsigner": MRSIGNER, "isvprodid": 7, "attributes": b"\x05" + bytes(15)} | fields)
     )
     return Platform(

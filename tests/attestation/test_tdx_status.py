@@ -11,18 +11,8 @@ from attestation.verdict import Sheet
 
 from . import tdx_pki as pki
 from .tdx_cases import context, outcome, tdx_rules, verdict
-from .tdx_pki import (
-    LATEST,
-    NOW,
-    TDX_LATEST,
-    Platform,
-    launched,
-    level,
-    module,
-    svn_level,
-    tcb_info,
-    td_report,
-)
+from .tdx_machine import Platform, launched, td_report
+from .tdx_pki import LATEST, NOW, TDX_LATEST, level, module, svn_level, tcb_info
 
 LOW = bytes([3, *LATEST[1:]])
 EVERY = [status.value for status in TcbStatus if status not in (TcbStatus.REVOKED, TcbStatus.UNSUPPORTED)]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attestation import Policy
 from client.blocking import Client
-from client.errors import ApiFailure, BrokenAnswer, ClientError, Unreachable
+from client.errors import ApiFailure, BrokenAnswer, Unreachable
 from client.sdk import AsyncClient
 from tests.running import RunningWorker
 
@@ -45,8 +45,6 @@ def test_a_restarted_worker_is_attested_anew(tmp_path: Path) -> None:
         first.stop()
         second = RunningWorker(tmp_path, ("--port", port)).start()
         try:
-            with pytest.raises(ClientError):  # the kept connection broke; whether it was taken is not known
-                client.ask("hello", max_tokens=1)
             assert client.ask("hello", max_tokens=1).usage["completion_tokens"] == 1
             assert client.verdict is not before
         finally:
