@@ -1,7 +1,7 @@
 """What the sealed channel costs: the same engine through the channel and in plaintext, interleaved.
 
-Both sides run in processes of their own on loopback and share one engine process: the worker's gateway
-listens on one port, its API app, without the gateway, on another. Times are wall; ratios within one run.
+One server process has both sides: the gateway on one port, its API app in plaintext on another, the same
+engine and event loop behind them (benchmarks/both_ports.py). Times are wall; ratios are within one run.
 
     python -m benchmarks.overhead [--rounds N] [--json FILE]
 """
@@ -9,7 +9,6 @@ listens on one port, its API app, without the gateway, on another. Times are wal
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from attestation import Policy
 from benchmarks.report import Figure, at_least, at_most, parser, publish
 from client.events import event_data
 from client.sdk import AsyncClient
-from client.wire import HttpWire
+from client.wire import HttpWire, WireResponse
 
 QUESTION = "What is remote attestation?"
 TOKENS = 64
@@ -130,7 +129,9 @@ class CountingWire(HttpWire):
 
     trips = 0
 
-    def send(self, method: str, path: str, media_type: str, body: bytes):  # type: ignore[no-untyped-def]
+    def send(
+        self, method: str, path: str, media_type: str, body: bytes
+    ) -> contextlib.AbstractAsyncContextManager[WireResponse]:
         """As HttpWire, counted."""
         self.trips += 1
         return super().send(method, path, media_type, body)
@@ -156,24 +157,25 @@ async def cold_and_warm(url: str, policy: Policy) -> list[Figure]:
 
 @contextlib.contextmanager
 def worker() -> Iterator[tuple[str, str, Policy]]:
-    """A worker with its app on a second, plaintext port: (sealed URL, plain URL, policy)."""
+    """The server: (sealed URL, plain URL, policy)."""
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "worker.toml"
-        command = [sys.executable, "-m", "benchmarks.plain_port", str(policy)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-        assert process.stdout is not None
+        command = [sys.executable, "-m", "benchmarks.both_ports", str(policy)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
-            urls = [line.split()[-1] for line in process.stdout if _echo(line).startswith("listening")]
-            if len(urls) != 2:
-                raise RuntimeError("the worker did not start")
-            yield urls[0], urls[1], Policy.from_file(policy)
+            yield _url(process), _url(process), Policy.from_file(policy)
         finally:
             process.terminate()
             process.wait(20)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
-def _echo(line: str) -> str:
-    return line
+def _url(process: "subprocess.Popen[str]") -> str:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line.startswith("listening on "):
+        raise RuntimeError("the server did not start")
+    return line.split()[-1]
 
 
 async def run(rounds: int) -> list[Figure]:

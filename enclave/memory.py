@@ -7,7 +7,7 @@ import ctypes
 import mmap
 import os
 import resource
-import weakref
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
@@ -17,6 +17,7 @@ _O_CLOEXEC: Final = os.O_CLOEXEC
 _PR_SET_DUMPABLE: Final = 4
 _MADV_DONTDUMP: Final = 16
 _MADV_DONTFORK: Final = 10
+_UNSHARED: Final = 2  # the attribute, and the argument of getrefcount itself
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -58,12 +59,9 @@ class SecretMemory:
         if size < 1:
             raise ValueError("size is at least one byte")
         self.kind, address, length = _first(kinds, size)
-        block = (ctypes.c_ubyte * size).from_address(address)
-        # A view that outlives this object must never read what the address is used for next.
-        weakref.finalize(block, _libc.munmap, address, length).atexit = False
-        self._address = address
-        self._size = size
-        self._view: memoryview | None = memoryview(block).cast("B")
+        self._block = (ctypes.c_ubyte * size).from_address(address)
+        self._address, self._length, self._size = address, length, size
+        self._view: memoryview | None = memoryview(self._block).cast("B")
 
     @property
     def buffer(self) -> memoryview:
@@ -85,10 +83,17 @@ class SecretMemory:
         ctypes.memset(self._address + start, 0, len(view))
 
     def close(self) -> None:
-        """Zero the bytes and give them up; nothing happens the second time."""
+        """Zero the bytes and give them up; nothing happens the second time.
+
+        A slice of `buffer` that somebody still holds keeps the pages, now zero, mapped to the end of the
+        process: it must never read what the address would be used for next.
+        """
         if self._view is not None:
             self.wipe()
+            self._view.release()
             self._view = None
+            if sys.getrefcount(self._block) == _UNSHARED:
+                _libc.munmap(self._address, self._length)
 
     def __len__(self) -> int:
         return self._size

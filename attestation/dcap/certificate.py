@@ -15,7 +15,7 @@ from ..errors import MalformedEvidence
 from . import der
 
 MAX_CERTIFICATE = 16 * 1024
-MAX_CRL = 2 * 1024 * 1024
+MAX_CRL = 1024 * 1024
 MAX_CHAIN = 64 * 1024
 MAX_CERTIFICATES = 8
 ECDSA_SHA256 = ec.ECDSA(hashes.SHA256())

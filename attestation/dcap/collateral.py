@@ -91,7 +91,7 @@ def _chain_fault(chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...
     return ""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def tcb_signers(chains: tuple[bytes, ...], anchors: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
     """The TCB signing certificates in PEM `chains` that an anchor issued, whatever the clock says."""
     found: list[Certificate] = []
@@ -106,7 +106,7 @@ def tcb_signers(chains: tuple[bytes, ...], anchors: tuple[Certificate, ...]) -> 
     return tuple(found)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def crls(items: tuple[bytes, ...], issuer: Certificate) -> tuple[Crl, ...]:
     """The CRLs among `items` (DER) that `issuer` signed."""
     found: list[Crl] = []
@@ -132,13 +132,13 @@ def listed(found: tuple[Crl, ...], serial: int) -> bool:
     return any(crl.lists(serial) for crl in found)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def signed_tcb_info(raw: bytes, signers: tuple[Certificate, ...]) -> TcbInfo | None:
     """The TCB info in `raw` if one of `signers` signed it and it parses."""
     return _signed(raw, "tcbInfo", signers, TcbInfo)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def signed_qe_identity(raw: bytes, signers: tuple[Certificate, ...]) -> QeIdentity | None:
     """The QE identity in `raw` if one of `signers` signed it and it parses."""
     return _signed(raw, "enclaveIdentity", signers, QeIdentity)

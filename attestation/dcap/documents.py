@@ -11,9 +11,10 @@ from typing import Any, Self, TypeVar
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from ..errors import MalformedEvidence
-from .tcb import COMPONENT_STATUSES, PLATFORM_STATUSES, ModuleIdentity, PlatformLevel, SvnLevel, TcbStatus
+from .status import TcbStatus
+from .tcb import COMPONENT_STATUSES, PLATFORM_STATUSES, ModuleIdentity, PlatformLevel, SvnLevel
 
-MAX_DOCUMENT = 1024 * 1024
+MAX_DOCUMENT = 256 * 1024
 MAX_LEVELS = 256
 _SIGNATURE = rb'\s*"signature"\s*:\s*"([0-9a-fA-F]{128})"\s*'
 _MODULE_ID = re.compile(r"TDX_([0-9A-F]{2})", re.IGNORECASE)

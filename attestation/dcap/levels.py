@@ -11,7 +11,8 @@ from .documents import QeIdentity, TcbInfo, masked
 from .enclave import EnclaveReport
 from .pck import PckExtension
 from .platform import Platform, day
-from .tcb import Evaluation, PlatformLevel, SvnLevel, TcbStatus, converge, platform_level, relaunch, svn_level
+from .status import TcbStatus
+from .tcb import Evaluation, PlatformLevel, SvnLevel, converge, platform_level, relaunch, svn_level
 
 _IDENTITIES = {"TDX": "TD_QE", "SGX": "QE"}
 

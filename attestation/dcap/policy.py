@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import PolicyError
 from ..section import MISSING, Section
-from .tcb import TcbStatus
+from .status import TcbStatus
 
 ACCEPTABLE = {str(status) for status in TcbStatus} - {TcbStatus.REVOKED, TcbStatus.UNSUPPORTED}
 MAX_GRACE_HOURS = 24 * 90

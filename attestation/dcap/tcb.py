@@ -2,25 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from .pck import PckExtension
-
-
-class TcbStatus(StrEnum):
-    """How current a TCB is. UNSUPPORTED stands for no matching level and for unknown words."""
-
-    UP_TO_DATE = "UpToDate"
-    SW_HARDENING = "SWHardeningNeeded"
-    CONFIGURATION = "ConfigurationNeeded"
-    CONFIGURATION_AND_SW_HARDENING = "ConfigurationAndSWHardeningNeeded"
-    RELAUNCH = "TDRelaunchAdvised"
-    RELAUNCH_CONFIGURATION = "TDRelaunchAdvisedConfigurationNeeded"
-    OUT_OF_DATE = "OutOfDate"
-    OUT_OF_DATE_CONFIGURATION = "OutOfDateConfigurationNeeded"
-    REVOKED = "Revoked"
-    UNSUPPORTED = "Unsupported"
-
+from .status import TcbStatus
 
 _S = TcbStatus
 _CURRENT = {_S.UP_TO_DATE, _S.SW_HARDENING, _S.CONFIGURATION, _S.CONFIGURATION_AND_SW_HARDENING}

@@ -6,7 +6,7 @@ from typing import Self
 from ..dcap.policy import DcapPolicy, listed_or_any, platform_keys, report_data_keys
 from ..errors import PolicyError
 from ..section import Section
-from .report import TdAttributes
+from .attributes import TdAttributes
 
 MEASUREMENT_SIZE = 48
 REGISTERS = ("rtmr0", "rtmr1", "rtmr2", "rtmr3")

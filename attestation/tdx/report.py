@@ -2,35 +2,15 @@
 
 import struct
 from dataclasses import dataclass, fields
-from enum import IntFlag
 from typing import Self
 
 from ..dcap.quote import BODY_SIZES, BodyType
 from ..errors import MalformedEvidence
+from .attributes import TdAttributes
 
 _BASE = struct.Struct("<16s48s48s8s8s8s48s48s48s48s48s48s48s48s64s")
 _LAUNCHED = struct.Struct("<16s48s")
 _EXTENDED = struct.Struct("<B32s48s48s8s16s16s12s48s8s")
-
-
-class TdAttributes(IntFlag):
-    """ATTRIBUTES of a TD (TDX Module ABI, TD_PARAMS). Bits without a name here are reserved.
-
-    Bits 0 to 7 put the TD under debug; 8 to 31 concern its security; 32 to 63 are others.
-    """
-
-    DEBUG = 1 << 0
-    HGS_PLUS_PROF = 1 << 4
-    PERF_PROF = 1 << 5
-    PMT_PROF = 1 << 6
-    ICSSD = 1 << 16
-    LASS = 1 << 27
-    SEPT_VE_DISABLE = 1 << 28
-    MIGRATABLE = 1 << 29
-    PKS = 1 << 30
-    KL = 1 << 31
-    TPA = 1 << 62
-    PERFMON = 1 << 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,19 +16,23 @@ from cloister.cli import render
 from .operator import Relay, Seen
 from .worker import DemoFailed, started
 
-QUESTION = "What does remote attestation prove?"
+QUESTION = "What is remote attestation?"
 EDGE = 24
 ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds to attest, to the first piece of text, for the whole answer; tokens generated."""
+    """Seconds to attest, to the first piece of text, for the whole answer; its tokens.
+
+    `seen` is how much the operator had seen when the answer was complete.
+    """
 
     attested: float
     first: float
     whole: float
     tokens: int
+    seen: int
 
 
 def run(question: str | None) -> int:
@@ -55,13 +59,13 @@ async def _story(console: Console, question: str) -> None:
             policy = Policy.from_file(policy_file)
             relay = Relay(url)
             async with relay.running() as through:
-                timing = await _exchange(console, through, policy, question)
-            _operator(console, relay, question)
+                timing = await _exchange(console, relay, through, policy, question)
+            _operator(console, relay.seen[: timing.seen], question)
             _times(console, timing)
         _title(console, "The worker has stopped.")
 
 
-async def _exchange(console: Console, url: str, policy: Policy, question: str) -> Timing:
+async def _exchange(console: Console, relay: Relay, url: str, policy: Policy, question: str) -> Timing:
     async with AsyncClient(url, policy) as client:
         _title(console, "2. The client fetches evidence for its own nonce and judges it under its policy")
         begin = time.perf_counter()
@@ -72,22 +76,24 @@ async def _exchange(console: Console, url: str, policy: Policy, question: str) -
         _title(console, "3. Only now a question is sealed, to a key that the evidence vouches for")
         console.print(f"client asks: {question}\nworker says: ", end="")
         begin = time.perf_counter()
-        first, pieces = 0.0, 0
+        first = 0.0
         async for piece in client.stream(question, temperature=0.0):
             first = first or time.perf_counter() - begin
-            pieces += 1
             console.print(piece, end="", markup=False, soft_wrap=True)
         whole = time.perf_counter() - begin
         console.print()
-        answer = await client.ask(question, temperature=0.0)
-    return Timing(attested, first, whole, answer.usage["completion_tokens"])
+        seen = len(relay.seen)
+        again = await client.ask(
+            question, temperature=0.0
+        )  # the same answer, which comes with its token count
+    return Timing(attested, first, whole, again.usage["completion_tokens"], seen)
 
 
-def _operator(console: Console, relay: Relay, question: str) -> None:
+def _operator(console: Console, all_seen: list[Seen], question: str) -> None:
     """What went over the wire while the question was answered."""
     _title(console, "4. What the operator saw of the same exchange")
-    start = next((i for i, seen in enumerate(relay.seen) if b"POST /ohttp" in seen.data), 0)
-    rows = relay.seen[start:]
+    start = next((i for i, seen in enumerate(all_seen) if b"POST /ohttp" in seen.data), 0)
+    rows = all_seen[start:]
     for seen in rows[:ROWS]:
         console.print(_row(seen), soft_wrap=True, markup=False)
     if len(rows) > ROWS:

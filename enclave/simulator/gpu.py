@@ -36,7 +36,8 @@ _VALID = (datetime(2022, 1, 1, tzinfo=UTC), datetime(2075, 1, 1, tzinfo=UTC))
 _OCSP_VALIDITY = timedelta(days=1)
 _DEVICE_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.412.274.1")
 _SHA384_OID = bytes.fromhex("0609608648016503040202")
-_DEVICE_CODE = ("packages/enclave/engine/", "sites/0/torch/", "sites/0/transformers/", "sites/0/peft/")
+_ENGINE = "packages/enclave/engine/"
+_LIBRARIES = frozenset({"torch", "transformers", "peft", "safetensors"})
 
 
 def device_code(measured: CodeMeasurement) -> bytes:
@@ -58,7 +59,9 @@ def measurement_digest(code: bytes) -> bytes:
 
 
 def _runs_on_device(entry: str) -> bool:
-    return entry.startswith(_DEVICE_CODE)
+    parts = entry.split("/", 3)  # "sites/0/torch/..."
+    installed = parts[0] == "sites" and len(parts) > 3 and parts[2] in _LIBRARIES
+    return installed or entry.startswith(_ENGINE)
 
 
 @dataclass(slots=True)

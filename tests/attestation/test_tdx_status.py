@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from attestation import tdx
-from attestation.dcap.tcb import TcbStatus, converge, relaunch
+from attestation.dcap.status import TcbStatus
+from attestation.dcap.tcb import converge, relaunch
 from attestation.verdict import Sheet
 
 from . import tdx_pki as pki

@@ -1,6 +1,7 @@
 """Secret memory: of the kind that was asked for, zeroed when it is given up, and never shown."""
 
 import ctypes
+import gc
 import os
 import pickle
 import resource
@@ -50,6 +51,31 @@ def test_closing_zeroes_it_for_every_view_there_is(kind: Kind) -> None:
         _ = memory.buffer
     del memory
     assert not any(view)  # still mapped, still zero
+
+
+def test_closing_gives_the_pages_back() -> None:
+    with SecretMemory(64 * PAGE, kinds=(Kind.UNLOCKED,)) as memory:
+        memory.buffer[:] = b"x" * len(memory)
+        address = ctypes.addressof(memory._block)
+        assert mapped(address)
+    assert not mapped(address)
+
+
+def test_a_cycle_that_is_collected_is_zeroed_and_harmless() -> None:
+    memory = SecretMemory(64, kinds=(Kind.UNLOCKED,))
+    memory.fill_random()
+    view = memory.buffer[:]
+    cycle: list[object] = [memory, view]
+    cycle.append(cycle)
+    del memory, cycle
+    gc.collect()
+    assert not any(view)
+
+
+def mapped(address: int) -> bool:
+    with open("/proc/self/maps") as maps:
+        areas = [[int(edge, 16) for edge in line.split()[0].split("-")] for line in maps]
+    return any(start <= address < end for start, end in areas)
 
 
 def test_wiping_a_part_leaves_the_rest(kind: Kind) -> None:

@@ -3,16 +3,17 @@
 from dataclasses import fields
 
 from ..context import Context
-from ..dcap.appraise import appraise_platform
+from ..dcap.appraisal import appraise_platform
 from ..dcap.documents import masked
 from ..dcap.platform import Platform, required_checks
 from ..dcap.quote import BodyType, Quote
 from ..errors import MalformedEvidence
 from ..verdict import Sheet
+from .attributes import TdAttributes
 from .checks import TdxCheck as Check
 from .event_log import EventLog
 from .policy import REGISTERS, Listed, TdxPolicy
-from .report import TdAttributes, TdReport
+from .report import TdReport
 
 # XFAM bits that must be set, and those that the architecture defines (TDX Module ABI, XFAM).
 XFAM_FIXED = 0x3

@@ -1,7 +1,7 @@
 """Appraisal of an SGX quote: every check that can be made, on one sheet."""
 
 from ..context import Context
-from ..dcap.appraise import appraise_platform
+from ..dcap.appraisal import appraise_platform
 from ..dcap.enclave import EnclaveReport
 from ..dcap.platform import required_checks
 from ..dcap.quote import BodyType, Quote

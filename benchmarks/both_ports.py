@@ -1,0 +1,76 @@
+"""One worker on two ports, for comparison: its gateway on one, its API app in plaintext on the other.
+
+Both share the engine, its thread and the event loop. The security processor runs on a thread of this process:
+what it measures does not matter here. `python -m benchmarks.both_ports POLICY_FILE`
+"""
+
+import asyncio
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from enclave.configuration import SOFTWARE, Configuration
+from enclave.engine.interface import EngineOptions
+from enclave.gateway.plain import Application
+from enclave.identity import Identity
+from enclave.model_files import model_root
+from enclave.simulator.answering import Attendant, SecurityProcessor
+from enclave.simulator.chip import SnpProcessor
+from enclave.simulator.gpu import GpuIdentity, measurement_digest
+from enclave.simulator.reference import policy_for
+from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
+from enclave.worker import Worker
+
+MODEL = Path(__file__).parents[1] / "models" / "faq" / "model"
+MEASUREMENT = bytes(48)
+
+
+def link() -> ProcessorLink:
+    """A simulated security processor on a thread of its own."""
+    ours, theirs = socket.socketpair()
+    processor = SecurityProcessor(SnpProcessor(MEASUREMENT), [GpuIdentity(MEASUREMENT, 0)])
+    attendant = Attendant(ours, processor)
+    ours.settimeout(None)
+
+    def attend() -> None:
+        while attendant.attend():
+            pass
+
+    threading.Thread(target=attend, daemon=True).start()
+    return ProcessorLink(theirs)
+
+
+async def serve(application: Application, listener: socket.socket) -> None:
+    """Serve one application with the settings of a worker."""
+    config = uvicorn.Config(
+        application, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning"
+    )
+    print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+async def both(worker: Worker) -> None:
+    """Serve gateway and plain app until stopped."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    await asyncio.gather(serve(worker.gateway(), listeners[0]), serve(worker.application, listeners[1]))
+
+
+def main() -> None:
+    """Build the worker, write its policy, serve."""
+    configuration = Configuration(model=MODEL, name="faq", engine=EngineOptions(threads=1))
+    policy = policy_for(
+        MEASUREMENT, measurement_digest(MEASUREMENT), software=SOFTWARE, models=[model_root(MODEL)]
+    )
+    Path(sys.argv[1]).write_text(policy)
+    cpu = link()
+    parts = (Identity(), SimulatedCpu(cpu), [SimulatedGpu(cpu)], SimulatedCollateral(cpu))
+    worker = Worker(configuration, *parts)
+    uvloop.run(both(worker))
+
+
+if __name__ == "__main__":
+    main()
