@@ -21,7 +21,6 @@ from ..nvidia.chain import ERRORS
 from ..nvidia.rim import rim
 from ..snp.endorsement import EndorsementKey, is_endorsement
 
-
 MAX_OCSP = 32 * 1024
 
 
