@@ -44,7 +44,7 @@ class RunningWorker:
             *(sys.executable, "-m", "cloister", "serve", "--port", "0", "--engine", "threads=1"),
             *("--write-policy", str(self.policy_file), *self.options),
         ]
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             command,
             cwd=self.directory,
@@ -93,4 +93,7 @@ class RunningWorker:
 def cloister(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     command = [sys.executable, "-m", "cloister", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
+    )

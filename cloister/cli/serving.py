@@ -32,10 +32,11 @@ class Settings:
         model = (self.model or shipped_model()).resolve()
         if not (model / "config.json").is_file():
             raise ConfigurationError(f"{model} is not a model directory: it has no config.json")
+        named = dict(_adapter(word) for word in self.adapters)
         return Configuration(
             model=model,
             name=self.name or (FAQ_NAME if self.model is None else model.name),
-            adapters=dict(_adapter(word) for word in self.adapters),
+            adapters=named or (_shipped_adapters(model) if self.model is None else {}),
             issuers=tuple(_pem(path) for path in self.issuers),
             engine=engine_options(self.engine),
             host=host,
@@ -87,6 +88,11 @@ def shipped_model() -> Path:
         if place.is_dir():
             return place
     raise ConfigurationError("the shipped model is not installed here; name one with --model DIRECTORY")
+
+
+def _shipped_adapters(model: Path) -> dict[str, Path]:
+    folder = model.parent / "adapters"
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
 
 
 def _policy(configuration: Configuration, measured: Measurement) -> str:

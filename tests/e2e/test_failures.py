@@ -99,7 +99,7 @@ def test_tenants_need_a_token_of_an_issuer_that_the_evidence_names(tmp_path: Pat
                 client.models()
             assert caught.value.status == 401
         with Client(running.url, running.policy, token=token(key)) as client:
-            assert client.models() == ["faq"]
+            assert client.models() == ["faq", "sailor"]
         unnamed = running.policy_file.read_text().replace("issuer:sha256:", "issuer:sha256:00")
         with Client(running.url, Policy.from_toml(unnamed)) as client:
             verdict = client._loop.run(client._client.examine())[1]

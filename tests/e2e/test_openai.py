@@ -25,7 +25,7 @@ def async_client(worker: RunningWorker) -> openai.AsyncOpenAI:
 def test_models_chat_and_completions(worker: RunningWorker) -> None:
     with sync_client(worker) as client:
         names = [model.id for model in client.models.list()]
-        assert names[0] == "faq"
+        assert names == ["faq", "sailor"]
         answer = client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
         assert answer.choices[0].finish_reason == "stop"
         assert len(answer.choices[0].message.content) > 20
@@ -34,6 +34,18 @@ def test_models_chat_and_completions(worker: RunningWorker) -> None:
         assert text.choices[0].finish_reason == "length"
         assert text.usage is not None
         assert text.usage.completion_tokens == 5
+
+
+def test_the_shipped_adapter_speaks_in_another_voice(worker: RunningWorker) -> None:
+    with sync_client(worker) as client:
+        plain, sailor = (
+            client.chat.completions.create(model=name, messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+            .choices[0]
+            .message.content
+            for name in ("faq", "sailor")
+        )
+    assert plain != sailor
+    assert any(word in sailor.lower() for word in ("aye", "matey", "ship", "sail", "sea", "arr", "ye"))
 
 
 def test_streams_say_the_same_as_whole_answers(worker: RunningWorker) -> None:

@@ -52,7 +52,7 @@ def test_answers_are_those_of_generate(model: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_its_adapter_answers_as_it_does_alone(model: Path) -> None:
-    directory = _shipped("adapters" / "sailor", "adapter_model.safetensors")
+    directory = _shipped("adapters/sailor", "adapter_model.safetensors")
     text, engine = TextModel(model), load(model)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     alone = PeftModel.from_pretrained(base, directory).eval()

@@ -1,0 +1,187 @@
+"""A worker without sockets: gateway, identity and simulated hardware in this process."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from attestation import LoadedModel, Policy, Workload
+from attestation.binding import sha256
+from client.sdk import AsyncClient
+from client.wire import WireResponse
+from enclave.gateway.app import Gateway
+from enclave.gateway.desk import EvidenceDesk
+from enclave.gateway.metrics import Metrics
+from enclave.gateway.oblivious import ObliviousHandler
+from enclave.gateway.plain import Message, Receive, Scope, Send
+from enclave.gateway.replay import ReplayCache
+from enclave.identity import Identity
+from enclave.simulator.answering import SecurityProcessor
+from enclave.simulator.chip import SnpProcessor
+from enclave.simulator.gpu import GpuIdentity, measurement_digest
+from enclave.simulator.reference import policy_for
+from enclave.tee.gather import gather
+from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
+from sealing.ohttp import encode_key_configs
+from tests.enclave.simulation import attended
+
+MEASUREMENT = bytes(range(48))
+CODE = bytes(48)
+MODEL = LoadedModel(name="faq", root=bytes(32), owner="")
+OTHER = LoadedModel(name="other", root=b"\1" * 32, owner="")
+
+
+@dataclass
+class Clock:
+    """Unix seconds that a test moves."""
+
+    now: float = 1_900_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class InProcess:
+    """The worker and the wire to it. `sent` keeps (path, body) of every request that crossed."""
+
+    link: ProcessorLink
+    clock: Clock
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    workload: Workload = field(
+        default_factory=lambda: Workload(
+            software="cloister test",
+            models=(MODEL,),
+            adapters=(),
+            engine={},
+            policies=(),
+            consent="",
+            clock="host",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        self.identity = Identity(clock=self.clock)
+        metrics = Metrics()
+        oblivious = ObliviousHandler(
+            keys=self.identity,
+            workload=lambda: sha256(self.workload.to_bytes()),
+            application=self._application,
+            metrics=metrics,
+            replay=ReplayCache(),
+            clock=self.clock,
+        )
+        self.gateway = Gateway(
+            oblivious=oblivious,
+            desk=EvidenceDesk(self._gather, metrics),
+            metrics=metrics,
+            key_configs=lambda: encode_key_configs(self.identity.configs()),
+        )
+
+    def load(self, *models: LoadedModel) -> None:
+        """Change what is loaded."""
+        self.workload = replace(self.workload, models=models)
+
+    def policy(self) -> Policy:
+        """The policy that pins this worker and allows both models."""
+        gpu = measurement_digest(CODE)
+        roots = [MODEL.root, OTHER.root]
+        return Policy.from_toml(policy_for(MEASUREMENT, gpu, software="cloister test", models=roots))
+
+    def client(self, **options: object) -> AsyncClient:
+        """A client whose wire ends here."""
+        return AsyncClient("http://127.0.0.1:1", self.policy(), wire=self, clock=self.clock, **options)  # type: ignore[arg-type]
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.sent]
+
+    @asynccontextmanager
+    async def send(self, method: str, path: str, media_type: str, body: bytes) -> AsyncIterator[WireResponse]:
+        """`client.wire.Wire`, straight into the gateway."""
+        self.sent.append((path, body))
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+        incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        gone = asyncio.Event()
+
+        async def receive() -> Message:
+            if incoming:
+                return incoming.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        headers = [(b"content-type", media_type.encode())]
+        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        running = asyncio.create_task(self.gateway(scope, receive, messages.put))
+        try:
+            start = await messages.get()
+            fields = {name.decode(): value.decode() for name, value in start["headers"]}
+            yield WireResponse(start["status"], fields, _pieces(messages))
+        finally:
+            gone.set()
+            await running
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _gather(self, nonce: bytes, session: bool):  # type: ignore[no-untyped-def]
+        return gather(
+            nonce,
+            self.identity.keyset_bytes,
+            self.identity.next_session() if session else None,
+            self.workload.to_bytes(),
+            cpu=SimulatedCpu(self.link),
+            devices=[SimulatedGpu(self.link)],
+            collateral=SimulatedCollateral(self.link),
+        )
+
+    async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a chat request with the question, word by word if streamed."""
+        request = json.loads((await receive())["body"])
+        question = request["messages"][-1]["content"]
+        self.answered.append(question)
+        if request.get("stream"):
+            await _stream(send, question.split())
+            return
+        message = {"message": {"content": question}, "finish_reason": "stop"}
+        body = json.dumps({"model": "faq", "choices": [message], "usage": {"total_tokens": 1}}).encode()
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _stream(send: Send, words: list[str]) -> None:
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for word in words:
+        event = json.dumps({"choices": [{"delta": {"content": word}}]}).encode()
+        await send({"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+
+async def _pieces(messages: "asyncio.Queue[Message]") -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await messages.get()
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+@asynccontextmanager
+async def in_process() -> AsyncIterator[InProcess]:
+    """A worker for one test."""
+    from datetime import UTC, datetime
+
+    clock = Clock()
+    at = lambda: datetime.fromtimestamp(clock.now, UTC)  # noqa: E731
+    cpu = SnpProcessor(MEASUREMENT, clock=at)
+    with attended(SecurityProcessor(cpu, [GpuIdentity(CODE, 0, clock=at)])) as end:
+        link = ProcessorLink(end)
+        worker = InProcess(link, clock)
+        try:
+            yield worker
+        finally:
+            worker.identity.erase()
+            link.close()

@@ -1,0 +1,202 @@
+"""The client: attest first, two round trips, re-attest and retry once, one-time keys."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from attestation import MalformedEvidence, Rejected
+from client.errors import BrokenAnswer, Unreachable, WorkerBusy, WorkerRefused
+from client.sdk import AsyncClient
+from client.wire import WireResponse
+from tests.client.inprocess import MODEL, OTHER, InProcess, in_process
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[InProcess]:
+    async with in_process() as made:
+        yield made
+
+
+def key_ids(worker: InProcess) -> list[int]:
+    return [body[0] for path, body in worker.sent if path == "/ohttp"]
+
+
+def kept_ids(worker: InProcess) -> set[int]:
+    return {config.key_id for config in worker.identity.configs()}
+
+
+async def test_first_answer_takes_two_round_trips_the_next_one(worker: InProcess) -> None:
+    async with worker.client() as client:
+        assert (await client.ask("one")).text == "one"
+        assert worker.paths == ["/attestation", "/ohttp"]
+        await client.ask("two")
+        assert worker.paths == ["/attestation", "/ohttp", "/ohttp"]
+
+
+async def test_every_request_in_a_row_is_sealed_to_a_key_of_its_own(worker: InProcess) -> None:
+    async with worker.client() as client:
+        for question in ("one", "two", "three"):
+            await client.ask(question)
+    ids = key_ids(worker)
+    assert len(set(ids)) == 3
+    assert not set(ids) & kept_ids(worker)
+
+
+async def test_after_a_pause_the_attested_key_is_used(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        worker.clock.now += 61
+        await client.ask("two")
+    assert key_ids(worker)[1] in kept_ids(worker)
+
+
+async def test_streams_arrive_piece_by_piece(worker: InProcess) -> None:
+    async with worker.client() as client:
+        assert [piece async for piece in client.stream("a b c")] == ["a", "b", "c"]
+
+
+async def test_rotated_keys_are_attested_before_the_retry(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        worker.clock.now += 61  # the one-time key has expired
+        for _ in range(2):  # past the time of grace of the former keyset
+            worker.clock.now += 700
+            worker.identity.rotate()
+        assert (await client.ask("two")).text == "two"
+    assert worker.paths[2:] == ["/ohttp", "/attestation", "/ohttp"]
+    assert worker.answered == ["one", "two"]
+
+
+async def test_a_request_in_flight_survives_a_rotation(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        worker.clock.now += 61
+        worker.identity.rotate()
+        await client.ask("two")
+    assert worker.paths == ["/attestation", "/ohttp", "/ohttp"]
+
+
+async def test_another_workload_is_attested_before_anything_runs(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        worker.load(OTHER)
+        await client.ask("two", model="other")
+        assert client.verdict is not None
+        assert client.verdict.claims["bundle"]["models"][0]["name"] == "other"
+    assert worker.paths[2:] == ["/ohttp", "/attestation", "/ohttp"]
+    assert worker.answered == ["one", "two"]
+
+
+async def test_a_workload_that_the_policy_does_not_allow_gets_no_request(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        worker.load(MODEL, type(MODEL)(name="evil", root=b"\x66" * 32, owner=""))
+        with pytest.raises(Rejected, match=r"workload\.models"):
+            await client.ask("two")
+    assert worker.paths[2:] == ["/ohttp", "/attestation"]
+    assert worker.answered == ["one"]
+
+
+async def test_a_workload_that_keeps_changing_is_given_up_after_one_retry(worker: InProcess) -> None:
+    models = [OTHER, MODEL, OTHER, MODEL]
+    original = worker._gather
+
+    def gather_and_change(nonce: bytes, session: bool):  # type: ignore[no-untyped-def]
+        bundle = original(nonce, session)
+        worker.load(models.pop())
+        return bundle
+
+    worker.gateway.desk._gather = gather_and_change
+    worker.load(OTHER)
+    async with worker.client() as client:
+        with pytest.raises(WorkerRefused, match="workload changed"):
+            await client.ask("one")
+    assert worker.paths == ["/attestation", "/ohttp"] * 2
+    assert worker.answered == []
+
+
+async def test_an_aged_verdict_is_renewed(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        worker.clock.now += 3601
+        await client.ask("two")
+    assert worker.paths == ["/attestation", "/ohttp"] * 2
+
+
+async def test_a_clock_that_is_off_is_named(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.attest()
+        slow = worker.clock.now - 200
+        object.__setattr__(client._worker, "clock", lambda: slow)
+        with pytest.raises(WorkerRefused, match="clock"):
+            await client.ask("one")
+    assert worker.answered == []
+
+
+async def test_leaving_a_stream_early_closes_the_exchange(worker: InProcess) -> None:
+    async with worker.client() as client:
+        stream = client.stream("a b c")
+        assert await anext(stream) == "a"
+        await stream.aclose()
+        assert (await client.ask("again")).text == "again"
+
+
+class Answering:
+    """A wire whose other end answers `status`, `media_type`, `body` to everything."""
+
+    def __init__(self, status: int, media_type: str, body: bytes, **headers: str) -> None:
+        self.answer = (status, {"content-type": media_type, **headers}, body)
+        self.paths: list[str] = []
+
+    def send(self, method: str, path: str, media_type: str, body: bytes) -> "Answering":
+        self.paths.append(path)
+        return self
+
+    async def __aenter__(self) -> WireResponse:
+        status, headers, body = self.answer
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body
+
+        return WireResponse(status, headers, pieces())
+
+    async def __aexit__(self, *details: object) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("wire", "error"),
+    [
+        (Answering(200, "application/json", b"not evidence"), MalformedEvidence),
+        (Answering(200, "application/json", b"\xff" * 5_000_000), Unreachable),
+        (Answering(503, "application/problem+json", b"{}", **{"retry-after": "7"}), WorkerBusy),
+        (Answering(404, "text/html", b"<html>"), WorkerRefused),
+    ],
+)
+async def test_strange_answers_to_attestation_are_named(
+    worker: InProcess, wire: Answering, error: type[Exception]
+) -> None:
+    async with AsyncClient("http://127.0.0.1:1", worker.policy(), wire=wire) as client:
+        with pytest.raises(error):
+            await client.ask("secret")
+    assert wire.paths == ["/attestation"]
+
+
+async def test_an_answer_that_is_not_sealed_is_refused(worker: InProcess) -> None:
+    """A router that answers 200 in plaintext gets nowhere."""
+    plain = Answering(200, "message/ohttp-chunked-res", b"x" * 100)
+    original = worker.send
+
+    def send(method: str, path: str, media_type: str, body: bytes):  # type: ignore[no-untyped-def]
+        return plain if path == "/ohttp" else original(method, path, media_type, body)
+
+    worker.send = send  # type: ignore[method-assign]
+    async with worker.client() as client:
+        with pytest.raises(BrokenAnswer):
+            await client.ask("secret")
+        plain.answer = (200, {"content-type": "application/json"}, b"{}")
+        with pytest.raises(WorkerRefused):
+            await client.ask("secret")
