@@ -92,7 +92,10 @@ def _check(value: Any, depth: int) -> None:
         case list():
             for item in value:
                 _check(item, depth + 1)
-        case str() if any("\ud800" <= character <= "\udfff" for character in value):
-            raise MalformedEvidence("lone surrogate in a JSON string")
+        case str() if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise MalformedEvidence("lone surrogate in a JSON string") from None
         case float() if value in (float("inf"), float("-inf")):
             raise MalformedEvidence("JSON number out of range")
