@@ -47,6 +47,9 @@ class Settings:
 def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -> int:
     """Start the worker and stay until it ends; returns its exit status, 0 after Ctrl-C."""
     configuration = settings.configuration(host, port)
+    sys.stderr.write("SIMULATED: a security processor in software measures and starts the worker\n")
+    if write_policy is None:
+        sys.stderr.write("clients need the policy that pins it: add --write-policy FILE\n")
     worker = launch(configuration.measured(), local=configuration.local())
     try:
         if write_policy is not None:
