@@ -48,12 +48,6 @@ class BundleCheck(CheckId):
         "the number or kind of devices is not what the policy asks for",
         "check whether the operator stripped device evidence; set the policy's device count",
     )
-    DEVICES_DISTINCT = (
-        "bundle.devices-distinct",
-        "DESIGN 3",
-        "two device entries are the same device",
-        "one device's evidence was repeated; do not use this worker",
-    )
     KEYSET_VALIDITY = (
         "keyset.validity",
         "DESIGN 4 (not_before, not_after)",
@@ -95,4 +89,27 @@ class BundleCheck(CheckId):
         "DESIGN 7",
         "the worker relies on the host's clock and the policy does not allow it",
         'write clocks = ["host"] in [workload] if that is acceptable',
+    )
+
+
+class EvidenceCheck(CheckId):
+    """Checks on how evidence, policy and what the verifier asked for fit together."""
+
+    POLICY = (
+        "evidence.policy",
+        "DESIGN 5",
+        "the policy has no section for this kind of evidence",
+        "add the section that the check names, or use evidence of a kind that the policy accepts",
+    )
+    INPUTS = (
+        "evidence.inputs",
+        "DESIGN 5",
+        "a value was given that the evidence must carry, and this kind of evidence has no place for it",
+        "give the value that this kind binds: a nonce or the report data; see docs/verifying.md",
+    )
+    FRESHNESS = (
+        "evidence.freshness",
+        "DESIGN 4",
+        "more time than max_nonce_age passed between making the nonce and having the evidence",
+        "attest again; for archived evidence give the time the nonce was made",
     )

@@ -33,6 +33,10 @@ class Kind(StrEnum):
     TPM_CERTIFICATE = "tpm.certificate"
 
 
+UNSIGNED = frozenset({Kind.AZURE_MAA_KEYS, Kind.NVIDIA_NRAS_KEYS})
+"""Kinds that are only as good as whoever supplied them; never taken from evidence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collateral:
     """Collateral items by kind, in the order given. Parsed where it is used."""
@@ -47,6 +51,14 @@ class Collateral:
         """These items followed by `other`'s."""
         kinds = [kind for kind in Kind if kind in self.items or kind in other.items]
         return Collateral(MappingProxyType({kind: self.of(kind) + other.of(kind) for kind in kinds}))
+
+    def stapled(self) -> "Collateral":
+        """These items as an untrusted party may supply them: without those that nobody signed.
+
+        Whoever sends a token could otherwise send the keys that it verifies under.
+        """
+        signed = {kind: items for kind, items in self.items.items() if kind not in UNSIGNED}
+        return Collateral(MappingProxyType(signed))
 
     def to_json(self) -> dict[str, list[str]]:
         """The items as base64url strings by kind."""

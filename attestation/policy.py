@@ -9,13 +9,21 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from .azure.policy import AciPolicy, VtpmPolicy
 from .errors import PolicyError
-from .nvidia.policy import NvidiaGpuPolicy
+from .importers.policy import CompositePolicy
+from .maa.policy import MaaPolicy
+from .nitro.policy import NitroPolicy
+from .nras.policy import NrasPolicy
+from .nvidia.policy import NvidiaGpuPolicy, NvidiaSwitchPolicy
 from .roots import Roots
 from .section import MISSING, Section
+from .sgx.policy import SgxPolicy
 from .snp.policy import SnpPolicy
+from .tdx.policy import TdxPolicy
+from .tpm.policy import TpmPolicy
 
 MAX_VERDICT_AGE = 24 * 3600
 MAX_NONCE_AGE = 600
@@ -55,7 +63,8 @@ class WorkloadPolicy:
 class Policy:
     """What a relying party accepts. A TEE whose section is None is not accepted.
 
-    `digest` is the SHA-256 of the TOML text it was read from.
+    The optional fields are the tables of the file, by name. `digest` is the SHA-256 of the TOML text
+    it was read from.
     """
 
     roots: Roots
@@ -65,7 +74,17 @@ class Policy:
     allow_remote_simulation: bool = False
     workload: WorkloadPolicy | None = None
     snp: SnpPolicy | None = None
+    tdx: TdxPolicy | None = None
+    sgx: SgxPolicy | None = None
     nvidia_gpu: NvidiaGpuPolicy | None = None
+    nvidia_switch: NvidiaSwitchPolicy | None = None
+    azure_vtpm: VtpmPolicy | None = None
+    azure_aci: AciPolicy | None = None
+    maa: MaaPolicy | None = None
+    nras: NrasPolicy | None = None
+    tpm: TpmPolicy | None = None
+    nitro: NitroPolicy | None = None
+    composite: CompositePolicy | None = None
     digest: bytes = field(default=b"", repr=False)
 
     @classmethod
@@ -83,9 +102,7 @@ class Policy:
             max_nonce_age=_seconds(section, "max_nonce_age", MAX_NONCE_AGE, DEFAULT_NONCE_AGE),
             allow_classical=section.flag("allow_classical"),
             allow_remote_simulation=section.flag("allow_remote_simulation"),
-            workload=section.table("workload", WorkloadPolicy.parse, None),
-            snp=section.table("snp", SnpPolicy.parse, None),
-            nvidia_gpu=section.table("nvidia_gpu", NvidiaGpuPolicy.parse, None),
+            **_tables(section),
             digest=hashlib.sha256(text.encode()).digest(),
         )
         section.close()
@@ -106,12 +123,32 @@ class Policy:
 
     def check(self) -> None:
         """PolicyError if the parts contradict each other."""
-        if not (self.snp or self.nvidia_gpu):
-            raise PolicyError(
-                "no TEE section: add [snp], [nvidia_gpu] or another; without one nothing passes"
-            )
+        if not any(getattr(self, name) for name in TEES):
+            raise PolicyError(f"no TEE section: add one of {', '.join(TEES)}; without one nothing passes")
         if self.allow_remote_simulation and not self.roots.simulated:
             raise PolicyError('allow_remote_simulation goes only with roots = ["simulator"]')
+
+
+TEES: dict[str, type[Any]] = {
+    "snp": SnpPolicy,
+    "tdx": TdxPolicy,
+    "sgx": SgxPolicy,
+    "nvidia_gpu": NvidiaGpuPolicy,
+    "nvidia_switch": NvidiaSwitchPolicy,
+    "azure_vtpm": VtpmPolicy,
+    "azure_aci": AciPolicy,
+    "maa": MaaPolicy,
+    "nras": NrasPolicy,
+    "tpm": TpmPolicy,
+    "nitro": NitroPolicy,
+}
+"""The sections that name a kind of evidence, in the order in which they are read."""
+
+SECTIONS: dict[str, type[Any]] = {"workload": WorkloadPolicy, **TEES, "composite": CompositePolicy}
+
+
+def _tables(section: Section) -> dict[str, Any]:
+    return {name: section.table(name, kind.parse, None) for name, kind in SECTIONS.items()}
 
 
 def _seconds(section: Section, key: str, high: int, default: int | None = None) -> timedelta:

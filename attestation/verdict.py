@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .checks import CheckId
 
@@ -34,9 +34,11 @@ class ExitCode:
     MALFORMED = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One check on one subject ("bundle", "cpu0", "gpu0"...): what was found, what was expected."""
+class Result(NamedTuple):
+    """One check on one subject ("bundle", "cpu0", "gpu0"...): what was found, what was expected.
+
+    A named tuple, since a verification makes dozens and a frozen dataclass costs twice as much.
+    """
 
     check: CheckId
     subject: str

@@ -1,7 +1,8 @@
 """The bundle `cloister/collateral/v1`: what an offline verifier needs, in one JSON file.
 
 RFC 8785 JSON of {"format", "items"}; items are base64url by kind, as in an evidence bundle. It has
-no signature of its own: each item is trusted only as far as it is signed.
+no signature of its own: each item is trusted only as far as it is signed, and key sets of token
+services, which nobody signs, as far as whoever made the bundle.
 """
 
 from ..collateral import Collateral, Kind

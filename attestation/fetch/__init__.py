@@ -5,7 +5,7 @@ fetched is trusted: it is read for form, and `verify` judges it.
 """
 
 from .evidence import Evidence, recognise
-from .gather import Answer, Fetched, fetch
+from .gather import Answer, Fetched, fetch, recall
 from .plan import Plan, plan
 from .request import Reply, Request
 from .services import OFFICIAL, Service, Services
@@ -25,5 +25,6 @@ __all__ = [
     "Transport",
     "fetch",
     "plan",
+    "recall",
     "recognise",
 ]

@@ -88,6 +88,19 @@ async def fetch(
     )
 
 
+def recall(
+    evidence: Evidence, store: Store, *, now: datetime, product: Product | None = None
+) -> tuple[Collateral, tuple[str, ...]]:
+    """What `store` holds, fresh at `now`, of what `fetch` got for `evidence`, and what is missing."""
+    planned = plan(evidence, product=product)
+    held = {request.asked: store.answer(request.asked, now) for request in planned.requests}
+    more = signers(joined.from_iterable(held.values()), planned)
+    held |= {request.asked: store.answer(request.asked, now) for request in more.requests}
+    missing = [str(gap) for gap in (*planned.gaps, *more.gaps)]
+    missing += [asked for asked, items in held.items() if not items]
+    return gathered(joined.from_iterable(held.values())), tuple(missing)
+
+
 @dataclass(frozen=True, slots=True)
 class _Desk:
     """Where requests are answered: from the store, else by the services."""

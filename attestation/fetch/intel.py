@@ -57,6 +57,7 @@ def requests(quote: Quote, *, pccs: bool = False) -> list[Request]:
             service=Service.INTEL_CERTIFICATES,
             path="/sgx/certification/v4/rootcacrl" if pccs else "/IntelSGXRootCA.der",
             read=_root_crl,
+            name="root CA CRL",
             limit=MAX_CRL,
         ),
     ]

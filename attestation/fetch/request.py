@@ -25,7 +25,7 @@ class Request:
 
     `path` is of plain segments and is quoted here; `limit` bounds the body in bytes; `read` turns
     an answer into items or raises MalformedEvidence. `body` makes it a POST of `content_type`.
-    `name` tells requests apart where the target does not.
+    `name` says what is asked where the target does not, or not everywhere alike.
     """
 
     service: Service
@@ -46,7 +46,7 @@ class Request:
     @property
     def asked(self) -> str:
         """What tells this request from others, wherever its service is."""
-        return f"{self.service} {self.target}{f' {self.name}' if self.name else ''}"
+        return f"{self.service} {self.name or self.target}"
 
 
 def unavailable(where: str, cause: str, remedy: str) -> CollateralUnavailable:

@@ -39,7 +39,7 @@ class Services:
     `rim_key`: a bearer token for NVIDIA's RIM service; sent to NVIDIA's own host only.
     """
 
-    bases: Mapping[Service, str] = OFFICIAL
+    bases: Mapping[Service, str] = field(default_factory=lambda: OFFICIAL)
     pccs: bool = False
     rim_key: str | None = field(default=None, repr=False)
 
@@ -53,8 +53,11 @@ class Services:
     ) -> Self:
         """The official services, but those in `elsewhere` at these base URLs, and Intel's at `pccs`.
 
-        A base URL is https, or http on a loopback address; ValueError for any other.
+        A base URL is https, or http on a loopback address; ValueError for any other, and for a key
+        that is not printable ASCII.
         """
+        if rim_key is not None and not (rim_key.isascii() and rim_key.isprintable()):
+            raise ValueError("the key for the RIM service is not printable ASCII")
         bases = dict(OFFICIAL) | dict(elsewhere or {})
         if pccs is not None:
             bases |= {Service.INTEL_PCS: pccs, Service.INTEL_CERTIFICATES: pccs}

@@ -34,9 +34,9 @@ class Patience:
 class _Busy(Exception):
     """A failure that may pass; `after` is how long the server asks to wait, in seconds."""
 
-    def __init__(self, cause: str, after: float | None = None) -> None:
+    def __init__(self, cause: str, after: float | None = None, *, remedy: str = TRY_LATER) -> None:
         super().__init__(cause)
-        self.after = after
+        self.after, self.remedy = after, remedy
 
 
 class Transport:
@@ -82,7 +82,7 @@ class Transport:
                 if attempt == self._patience.attempts or waited + delay > self._patience.total:
                     asks = f" and asks to wait {busy.after:.0f} s" if busy.after else ""
                     cause = f"{busy}{asks}, {attempt} of {self._patience.attempts} tries"
-                    raise unavailable(self.where(request), cause, TRY_LATER) from None
+                    raise unavailable(self.where(request), cause, busy.remedy) from None
                 await self._sleep(delay)
                 waited, pause = waited + delay, pause * 2
         raise ValueError("patience for no attempt at all")
@@ -104,7 +104,8 @@ class Transport:
             except (TimeoutError, aiohttp.ServerTimeoutError):
                 raise _Busy(f"no answer within {self._patience.timeout:g} s") from None
             except aiohttp.ClientError as error:
-                raise _Busy(f"the exchange failed ({type(error).__name__})") from None
+                cause = f"the exchange failed ({type(error).__name__})"
+                raise _Busy(cause, remedy=CHECK_NETWORK) from None
             if isinstance(answer, Reply):
                 return answer
             url = self._followed(request, url, answer)

@@ -46,7 +46,7 @@ def appraise(report: bytes, chain: bytes, context: Context, *, subject: str, non
     if rules is None:
         raise PolicyError("the policy has no [nvidia_gpu] section")
     parsed, offered = GpuReport.from_bytes(report), CertificateChain.from_pem(chain)
-    conflict = {Check.RIM_CONFLICT} if rules.require_rims else set()
+    conflict = {Check.RIM_CONFLICT} if rules.require_rims and not rules.allow_missing_rim else set()
     sheet = Sheet(subject, _required(rules, offered.tcb_info) | {Check.DRIVER, Check.MODE} | conflict)
     _check_device(sheet, parsed, offered, context, rules, nonce)
     opaque = parsed.opaque
@@ -106,6 +106,8 @@ def _required(rules: DevicePolicy, tcb: TcbInfo | None) -> frozenset[Check]:
         Check.MEASUREMENTS: not rules.require_rims or bool(rules.measurements),
         Check.RIM_OCSP: rules.require_rims and not rules.allow_missing_ocsp,
     } | dict.fromkeys(ALWAYS, rules.require_rims)
+    if rules.allow_missing_rim:
+        conditions |= dict.fromkeys((Check.RIM_FOUND, Check.RIM_MEASUREMENTS), False)
     return _REQUIRED | {check for check, wanted in conditions.items() if wanted}
 
 

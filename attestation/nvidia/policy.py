@@ -43,7 +43,8 @@ class DevicePolicy:
     """What GPUs and switches share. `measurements` are SHA-384 of the measurement record.
 
     `require_rims` asks for signed reference manifests in the collateral; where neither it nor
-    `measurements` is in force, `allow_any_measurements` was written out. `devices` restricts to
+    `measurements` is in force, `allow_any_measurements` was written out. `allow_missing_rim` does with
+    one manifest where two belong; what the one says must hold. `devices` restricts to
     certificates of these keys (SHA-256), or to any genuine device if None.
     """
 
@@ -54,6 +55,7 @@ class DevicePolicy:
     require_rims: bool
     devices: frozenset[bytes] | None
     allow_any_measurements: bool
+    allow_missing_rim: bool
     allow_debug: bool
     allow_missing_fwid: bool
     allow_hold: bool
@@ -104,6 +106,9 @@ def _shared(section: Section, hint: str) -> dict[str, Any]:
             f"{section.name}: list measurements (SHA-384 of the measurement record), or write"
             ' rims = "required", or only if neither is wanted allow_any_measurements = true'
         )
+    missing = section.flag("allow_missing_rim")
+    if missing and not rims:
+        raise PolicyError(f'{section.name}.allow_missing_rim goes only with rims = "required"')
     return {
         "count": section.integer("count", 1, 64),
         "chips": chips,
@@ -111,6 +116,7 @@ def _shared(section: Section, hint: str) -> dict[str, Any]:
         "require_rims": rims,
         "devices": section.digests("devices", 32) if "devices" in section else None,
         "allow_any_measurements": allow_any,
+        "allow_missing_rim": missing,
         "allow_debug": section.flag("allow_debug"),
         "allow_missing_fwid": section.flag("allow_missing_fwid"),
         "allow_hold": section.flag("allow_hold"),

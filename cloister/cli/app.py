@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from .collateral import app as collateral
+from .ears import app as ear
+from .policies import app as policy
+
 app = typer.Typer(
     name="cloister",
     help="Confidential inference: attest a worker, CPU and GPU together, and only then seal to it.",
@@ -13,6 +17,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(collateral)
+app.add_typer(ear)
+app.add_typer(policy)
 
 PolicyFile = Annotated[
     Path, typer.Option("--policy", "-p", help="Policy file (TOML): what the worker must prove.")
@@ -49,30 +56,76 @@ DEFAULT_URL = "http://127.0.0.1:8420"
 
 @app.command()
 def verify(
-    source: Annotated[str, typer.Argument(help="A worker's URL, or a file with an evidence bundle.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help="A worker's URL; or files or a folder that hold one piece of evidence: a bundle, a report "
+            "with its certificates, a quote, a document of another provider, a token."
+        ),
+    ],
     policy: PolicyFile,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
-    nonce: Annotated[
-        str | None, typer.Option(help="For a file: the nonce you chose, in hexadecimal.")
-    ] = None,
+    nonce: Annotated[str | None, typer.Option(help="For files: the nonce you chose, in hexadecimal.")] = None,
     nonce_made_at: Annotated[
-        str | None, typer.Option(help="For a file: when that nonce was made, such as 2026-01-01T12:00:00Z.")
+        str | None, typer.Option(help="For files: when that nonce was made, such as 2026-01-01T12:00:00Z.")
     ] = None,
     received_at: Annotated[
-        str | None, typer.Option(help="For a file: when the evidence arrived; judged at that time.")
+        str | None, typer.Option(help="For files: when the evidence arrived; judged at that time.")
+    ] = None,
+    report_data: Annotated[
+        str | None, typer.Option(help="For a report or quote: what it must carry, 64 bytes in hexadecimal.")
+    ] = None,
+    user_data: Annotated[
+        str | None, typer.Option(help="For Azure and Nitro: the user data it must carry, in hexadecimal.")
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(help="The key that you talk to, in hexadecimal; the evidence must bind it."),
+    ] = None,
+    collateral: Annotated[
+        list[Path] | None,
+        typer.Option(help="A collateral bundle, or a folder of the vendors' files; repeat for more."),
     ] = None,
     roots: Annotated[
         Path | None, typer.Option(help="Directory with trust anchors to use instead of the pinned ones.")
     ] = None,
+    ear_key: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of a P-256, P-384 or Ed25519 key: sign the verdict as an EAR."),
+    ] = None,
+    ear_out: Annotated[
+        Path | None, typer.Option(help="Write the EAR here; else to stdout, and the table to stderr.")
+    ] = None,
+    ear_issuer: Annotated[str, typer.Option(help="What the EAR names as its issuer.")] = "cloister",
 ) -> None:
-    """Judge a worker's evidence under a policy, check by check.
+    """Judge evidence under a policy, check by check.
 
     Exits 0 accepted, 3 accepted but simulated, 10 rejected, 20 not evaluable, 30 malformed, 2 usage.
     """
-    from . import verifying
+    from . import ears, verifying
 
-    options = verifying.FileOptions(nonce=nonce, nonce_made_at=nonce_made_at, received_at=received_at)
-    _leave(verifying.run(source, policy, as_json=as_json, options=options, roots=roots))
+    options = verifying.FileOptions(
+        nonce=nonce,
+        nonce_made_at=nonce_made_at,
+        received_at=received_at,
+        report_data=report_data,
+        user_data=user_data,
+        public_key=public_key,
+        collateral=tuple(collateral or ()),
+    )
+    signing = ears.Signing.of(ear_key, ear_out, ear_issuer)
+    _leave(verifying.run(source, policy, as_json=as_json, options=options, roots=roots, signing=signing))
+
+
+@app.command()
+def inspect(
+    source: Annotated[list[str], typer.Argument(help="Files or folders that hold evidence or collateral.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the fields as JSON.")] = False,
+) -> None:
+    """Explain evidence field by field, recognised by its content, without judging it."""
+    from . import inspecting
+
+    _leave(inspecting.run(source, as_json=as_json))
 
 
 @app.command()

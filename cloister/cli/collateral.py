@@ -1,8 +1,10 @@
 """`cloister collateral`: fetch what verification needs, keep it, carry it to where there is no network."""
 
-import asyncio
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +24,9 @@ app = typer.Typer(
 
 Directory = Annotated[
     Path | None,
-    typer.Option("--store", help="Directory that keeps collateral; ~/.cache/cloister/collateral if left out."),
+    typer.Option(
+        "--store", help="Directory that keeps collateral; ~/.cache/cloister/collateral if left out."
+    ),
 ]
 Clock = Annotated[
     str | None,
@@ -49,10 +53,6 @@ def fetch(
         ),
     ] = None,
     pccs: Annotated[str | None, typer.Option(help="URL of a PCCS to ask instead of Intel.")] = None,
-    rim_key: Annotated[
-        str | None,
-        typer.Option(envvar="NVIDIA_API_KEY", help="Bearer token for NVIDIA's own RIM service."),
-    ] = None,
     product: Line = None,
     refresh: Annotated[bool, typer.Option(help="Ask again even for what is kept and fresh.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one exchange.")] = 30.0,
@@ -60,24 +60,27 @@ def fetch(
 ) -> None:
     """Fetch from AMD, Intel and NVIDIA what verifying the evidence needs, and keep it.
 
-    Exits 0 if everything is at hand, 20 if something could not be had; the rest is kept.
+    Exits 0 if everything is at hand, 20 if something could not be had; the rest is kept. A bearer
+    token in NVIDIA_API_KEY is sent to NVIDIA's own RIM service.
     """
+    import asyncio
+
     from attestation.fetch import Patience
     from attestation.fetch import fetch as ask
 
     found = _evidence(evidence)
     kept = _store(store)
-    made = asyncio.run(
-        ask(
-            found,
-            now=_time(at),
-            services=_services(service or [], pccs, rim_key),
-            store=kept,
-            refresh=refresh,
-            product=_product(product),
-            patience=Patience(timeout=timeout),
-        )
+    asked = ask(
+        found,
+        now=_time(at),
+        services=_services(service or [], pccs),
+        store=kept,
+        refresh=refresh,
+        product=_product(product),
+        patience=Patience(timeout=timeout),
     )
+    with _files():
+        made = asyncio.run(asked)
     _report(made)
     _tell(kept)
     raise typer.Exit(20 if made.failures else 0)
@@ -91,14 +94,15 @@ def show(
 ) -> None:
     """List what is kept: kind, whom it is about, from when to when it holds."""
     kept, now = _store(store), _time(at)
-    rows = [_row(entry, now) for entry in kept.entries()]
+    with _files():
+        rows = [_row(entry, now) for entry in kept.entries()]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
         for row in rows:
             span = f"{row['not_before'] or '-'} to {row['not_after'] or '-'}"
-            words = (row["state"] or "", row["kind"] or "", (row["sha256"] or "")[:12], span, row["subject"] or "")
-            typer.echo(_printable("  ".join(words)))
+            words = row["state"], row["kind"], str(row["sha256"])[:12], span, row["subject"]
+            typer.echo(_printable("  ".join(map(str, words))))
         typer.echo(f"{len(rows)} items in {kept.directory}", err=True)
     _tell(kept)
 
@@ -122,12 +126,13 @@ def export(
 
     kept, now = _store(store), _time(at)
     missing: tuple[str, ...] = ()
-    if evidence:
-        collateral, missing = recall(_evidence(evidence), kept, now=now, product=_product(product))
-    else:
-        collateral = kept.collateral(now)
-    raw = write_bundle(collateral)
-    _attempt(lambda: write_atomically(file, raw))
+    with _files():
+        if evidence:
+            collateral, missing = recall(_evidence(evidence), kept, now=now, product=_product(product))
+        else:
+            collateral = kept.collateral(now)
+        raw = write_bundle(collateral)
+        write_atomically(file, raw)
     _tell(kept)
     for name in missing:
         typer.echo(f"cloister: not kept, or not fresh: {_printable(name)}", err=True)
@@ -141,17 +146,24 @@ def export(
 def take(
     file: Annotated[Path, typer.Argument(help="A bundle that `export` wrote.")],
     store: Directory = None,
+    allow_keys: Annotated[
+        bool, typer.Option(help="Keep the key sets of token services too: nobody signed these.")
+    ] = False,
 ) -> None:
     """Keep the items of a bundle. A malformed one is refused whole."""
     from attestation.collateral_store import Item, describe, read_bundle
 
-    collateral = read_bundle(_read(file))
+    offered = read_bundle(_read(file))
+    collateral = offered if allow_keys else offered.stapled()
+    for kind in offered.items.keys() - collateral.items.keys():
+        typer.echo(f"cloister: {kind} left out: nobody signed it; --allow-keys keeps it", err=True)
     items = [Item(kind, raw) for kind, found in collateral.items.items() for raw in found]
     for item in items:
         describe(item.kind, item.raw)
     kept = _store(store)
-    for item in items:
-        _attempt(lambda item=item: kept.put(item))  # type: ignore[misc]
+    with _files():
+        for item in items:
+            kept.put(item)
     typer.echo(f"{len(items)} items kept in {kept.directory}", err=True)
 
 
@@ -189,7 +201,7 @@ def _evidence(files: list[Path]) -> "Evidence":
     return recognise([_read(file) for file in files])
 
 
-def _services(mirrors: list[str], pccs: str | None, rim_key: str | None) -> "Services":
+def _services(mirrors: list[str], pccs: str | None) -> "Services":
     from attestation.fetch import Service, Services
 
     elsewhere: dict[Service, str] = {}
@@ -199,7 +211,7 @@ def _services(mirrors: list[str], pccs: str | None, rim_key: str | None) -> "Ser
             raise typer.BadParameter(f"{word!r} is not NAME=URL with one of {', '.join(Service)}")
         elsewhere[Service(name)] = url
     try:
-        return Services.at(elsewhere, pccs=pccs, rim_key=rim_key)
+        return Services.at(elsewhere, pccs=pccs, rim_key=os.environ.get("NVIDIA_API_KEY") or None)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -223,14 +235,20 @@ def _time(text: str | None) -> datetime:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from None
+    with _files(), path.open("rb") as file:
+        raw = file.read(MAX_FILE + 1)
     if len(raw) > MAX_FILE:
         raise typer.BadParameter(f"{path}: more than {MAX_FILE} bytes")
     return raw
+
+
+@contextmanager
+def _files() -> Iterator[None]:
+    """Files that cannot be read or written are the caller's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename or 'file'}: {error.strerror}") from None
 
 
 def _tell(store: "Store") -> None:

@@ -10,6 +10,7 @@ from attestation import (
     PolicyError,
     Rejected,
 )
+from attestation.ear import EarKeyError, EarRefused
 from client.errors import ClientError, Unreachable, WorkerBusy
 from enclave.configuration import ConfigurationError
 
@@ -20,6 +21,8 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (ConfigurationError, ExitCode.USAGE, "see `cloister serve --help`"),
     (PolicyError, ExitCode.USAGE, "mend the policy file; docs/policy.md describes every key"),
     (CollateralUnavailable, ExitCode.UNEVALUABLE, "supply what is missing and verify again"),
+    (EarKeyError, ExitCode.USAGE, "`openssl genpkey -algorithm ed25519` makes a signing key"),
+    (EarRefused, ExitCode.REJECTED, "verify fresh evidence, or ask the verifier for a new token"),
     (Rejected, ExitCode.REJECTED, "run `cloister verify URL --policy FILE` to see every check"),
     (Unreachable, ExitCode.UNEVALUABLE, "is the worker running there? `cloister serve` starts one"),
     (WorkerBusy, ExitCode.UNEVALUABLE, "try again later; nothing was started"),

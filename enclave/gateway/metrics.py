@@ -4,12 +4,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    disable_created_metrics,
+    generate_latest,
+)
 
 REFRESH = 10.0
 """Seconds for which one rendering is served: finer timing would tell requests apart."""
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+disable_created_metrics()  # they would tell to the millisecond when something happened first
 
 
 class Metrics:

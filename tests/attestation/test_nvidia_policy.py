@@ -64,7 +64,7 @@ def test_every_weakening_is_off_unless_written() -> None:
     rules = policy(**written).nvidia_gpu
     assert rules is not None
     names = {name for name in dir(rules) if name.startswith("allow_")}
-    assert len(names) == 7
+    assert len(names) == 8
     assert not any(getattr(rules, name) for name in names)
     assert not rules.driver.any
     assert not rules.vbios.any

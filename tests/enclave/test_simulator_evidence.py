@@ -144,7 +144,7 @@ def swap_keyset(bundle: Bundle) -> Bundle:
         (alter_gpu, "nvidia.report-signature"),
         (swap_gpu, "snp.report-data"),
         (strip_gpu, "bundle.devices"),
-        (repeat_gpu, "bundle.devices-distinct"),
+        (repeat_gpu, "nvidia-list.distinct"),
         (swap_chip, "snp.report-signature"),
         (swap_workload, "snp.report-data"),
         (swap_keyset, "nvidia.nonce"),

@@ -1,0 +1,166 @@
+"""How a Cloister bundle is judged: what ties CPU, devices, keys and workload together."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from .binding import digest, gpu_nonce, report_data
+from .checks import BundleCheck as Check
+from .checks import CheckId
+from .context import Context
+from .evidence import Bundle
+from .expected import Expected
+from .keyset import MAX_LIFETIME, Keyset, LoadedModel, Session, Workload
+from .policy import Policy, WorkloadPolicy
+from .sources import AzureVtpm
+from .standalone import GPU, SWITCH, appraise_devices, appraise_vtpm
+from .verdict import Sheet
+
+SESSION_WINDOW = 120  # a key lives 60 s; the rest is for clocks that differ
+REQUIRED = frozenset(Check) - {Check.SESSION_VALIDITY}
+SNP, TDX, AZURE_SNP, AZURE_TDX = "sev-snp", "tdx", "azure-snp-vtpm", "azure-tdx-vtpm"
+CPU_SECTIONS = {
+    SNP: ("snp",),
+    TDX: ("tdx",),
+    AZURE_SNP: ("azure_vtpm", "snp"),
+    AZURE_TDX: ("azure_vtpm", "tdx"),
+}
+
+
+def appraise_bundle(bundle: Bundle, context: Context, expected: Expected) -> tuple[list[Sheet], datetime]:
+    """The sheets of `bundle`, and when what it says ends. Raises MalformedEvidence.
+
+    1. nonce and freshness;  2. keyset, session and workload are what the policy allows;
+    3. each device report is genuine and signs this nonce and these keys;
+    4. the CPU report is genuine and its report data commits to 1-3.
+    """
+    keyset = Keyset.from_bytes(bundle.keyset)
+    session = Session.from_bytes(bundle.session) if bundle.session is not None else None
+    workload = Workload.from_bytes(bundle.workload)
+    sheet = Sheet("bundle", REQUIRED | ({Check.SESSION_VALIDITY} if session else set()))
+    _check_nonce(sheet, bundle, context.policy, expected)  # 1
+    ends = _check_keyset(sheet, keyset, context.now)  # 2
+    if session:
+        _check_session(sheet, session, keyset, context.now)
+    _check_workload(sheet, workload, context.policy.workload)
+    devices = _devices(sheet, bundle, context)  # 3
+    cpu = _cpu(sheet, bundle, context)  # 4
+    return [sheet, *cpu, *devices], ends
+
+
+def _check_nonce(sheet: Sheet, bundle: Bundle, policy: Policy, expected: Expected) -> None:
+    if expected.nonce is None:
+        sheet.unevaluable(Check.NONCE, "the verifier gave no nonce", "32 bytes chosen by the verifier")
+    else:
+        sheet.equal(Check.NONCE, bundle.nonce, expected.nonce)
+    check_age(sheet, Check.FRESHNESS, policy, expected.nonce_age)
+
+
+def check_age(sheet: Sheet, check: CheckId, policy: Policy, age: timedelta | None) -> None:
+    """Record whether evidence came soon enough after its nonce was made."""
+    limit = policy.max_nonce_age
+    wanted = f"at most {limit.total_seconds():.0f} s"
+    if age is None:
+        sheet.unevaluable(check, "when the nonce was made is not known", wanted)
+    else:
+        sheet.record(check, timedelta() <= age <= limit, f"{age.total_seconds():.1f} s", wanted)
+
+
+def _check_keyset(sheet: Sheet, keyset: Keyset, now: datetime) -> datetime:
+    """Check the keyset's validity; returns when it ends, or `now` if it does not hold."""
+    clock = int(now.timestamp())
+    current = keyset.not_before <= clock < keyset.not_after
+    short = keyset.not_after - keyset.not_before <= MAX_LIFETIME
+    found = f"{_instant(keyset.not_before)} to {_instant(keyset.not_after)}"
+    wanted = f"holds at {_instant(clock)}, for at most 24 h"
+    if not sheet.record(Check.KEYSET_VALIDITY, current and short, found, wanted):
+        return now
+    return datetime.fromtimestamp(keyset.not_after, UTC)
+
+
+def _check_session(sheet: Sheet, session: Session, keyset: Keyset, now: datetime) -> None:
+    clock = int(now.timestamp())
+    fresh = clock < session.not_after <= clock + SESSION_WINDOW
+    distinct = session.key.key_id not in {key.key_id for key in keyset.ohttp}
+    found = f"key id {session.key.key_id}, until {_instant(session.not_after)}"
+    wanted = f"a key id of its own, expiring within {SESSION_WINDOW} s"
+    sheet.record(Check.SESSION_VALIDITY, fresh and distinct, found, wanted)
+
+
+def _check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | None) -> None:
+    sheet.claims["software"] = workload.software
+    sheet.claims["models"] = [model.to_json() for model in workload.models]
+    sheet.claims["adapters"] = [adapter.to_json() for adapter in workload.adapters]
+    if rules is None:
+        for check in sorted(c for c in REQUIRED if c.startswith("workload.")):
+            sheet.unevaluable(check, "the policy has no [workload] section")
+        return
+    found = workload.software
+    sheet.record(Check.WORKLOAD_SOFTWARE, found in rules.software, found, _listed(rules.software))
+    _match(sheet, Check.WORKLOAD_MODELS, workload.models, rules.models, rules.allow_any_model)
+    _match(sheet, Check.WORKLOAD_ADAPTERS, workload.adapters, rules.adapters, rules.allow_any_adapter)
+    in_force = {*workload.policies} | ({workload.consent} if workload.consent else set())
+    allowed = in_force <= rules.policies
+    sheet.record(Check.WORKLOAD_POLICIES, allowed, _listed(in_force), _listed(rules.policies))
+    sheet.record(Check.WORKLOAD_CLOCK, workload.clock in rules.clocks, workload.clock, _listed(rules.clocks))
+
+
+def _match(
+    sheet: Sheet, check: CheckId, loaded: Iterable[LoadedModel], allowed: frozenset[bytes], any_root: bool
+) -> None:
+    found = _listed(f"{item.name} {item.root.hex()}" for item in loaded)
+    wanted = "any, as the policy spells out" if any_root else _listed(root.hex() for root in allowed)
+    sheet.record(check, any_root or {item.root for item in loaded} <= allowed, found, wanted)
+
+
+def _devices(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
+    gpus, switches = context.policy.nvidia_gpu, context.policy.nvidia_switch
+    kinds = sorted(device.tee for device in bundle.devices)
+    wanted = [GPU] * (gpus.count if gpus else 0) + [SWITCH] * (switches.count if switches else 0)
+    sheet.record(Check.DEVICES, kinds == wanted, ", ".join(kinds) or "none", ", ".join(wanted) or "none")
+    if not (gpus or switches):
+        return []
+    session = bundle.session or b""
+    nonces = [gpu_nonce(bundle.nonce, bundle.keyset, session, i) for i in range(len(bundle.devices))]
+    return appraise_devices(bundle.devices, context, nonces)
+
+
+def _cpu(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
+    known = {tee for tee, needed in CPU_SECTIONS.items() if all(getattr(context.policy, n) for n in needed)}
+    cpu = bundle.cpu
+    if not sheet.record(Check.CPU_TEE, cpu.tee in known, cpu.tee, _listed(known)):
+        return []
+    devices = [device.bound() for device in bundle.devices]
+    session = bundle.session or b""
+    if cpu.tee in (AZURE_SNP, AZURE_TDX):  # the paravisor owns the report data; the quote is ours
+        nonce = digest(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
+        return _vtpm(sheet, bundle, context, Expected(nonce=nonce))
+    bound = report_data(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
+    if cpu.tee == TDX:
+        from . import tdx
+
+        log = next(iter(cpu.endorsements), None)
+        return [tdx.appraise(cpu.report, context, subject="cpu0", report_data=bound, event_log=log)]
+    from . import snp
+
+    return [snp.appraise(cpu.report, cpu.endorsements, context, subject="cpu0", report_data=bound)]
+
+
+def _vtpm(sheet: Sheet, bundle: Bundle, context: Context, expected: Expected) -> list[Sheet]:
+    """The sheets of an Azure machine whose vTPM must have quoted; the policy cannot waive it here."""
+    from .tpm import TpmCheck
+
+    parts = AzureVtpm.from_json(bundle.cpu.report, bundle.cpu.endorsements)
+    hardware, vtpm = appraise_vtpm(parts, context, expected)
+    vtpm.required |= {TpmCheck.QUOTE_SIGNATURE, TpmCheck.QUOTE_NONCE, TpmCheck.PCR_DIGEST}
+    return [hardware, vtpm]
+
+
+def _listed(items: Iterable[str]) -> str:
+    return ", ".join(sorted(items)) or "none"
+
+
+def _instant(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"

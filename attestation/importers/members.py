@@ -1,0 +1,69 @@
+"""Members of a JSON object as they were sent, byte for byte, and device evidence in NVIDIA's own form."""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from ..encoding import strict_json
+from ..errors import MalformedEvidence
+from ..evidence import MAX_DEVICES, DeviceEvidence
+from ..keyset import sequence
+
+_SPACE = " \t\r\n"
+
+
+def members(raw: bytes, limit: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The object in `raw`, and each member's value as it stands there; MalformedEvidence otherwise."""
+    value = strict_json(raw, limit=limit)
+    if not isinstance(value, dict):
+        raise MalformedEvidence("not a JSON object")
+    text, decoder, found = raw.decode("utf-8"), json.JSONDecoder(), {}
+    at = _skip(text, _skip(text, 0) + 1)
+    for _ in value:
+        name, at = decoder.raw_decode(text, at)
+        start = _skip(text, _skip(text, at) + 1)
+        _, at = decoder.raw_decode(text, start)
+        found[name] = text[start:at].encode()
+        at = _skip(text, _skip(text, at) + 1)
+    return value, found
+
+
+def devices(value: Any, tee: str) -> tuple[DeviceEvidence, ...]:
+    """The devices in NVIDIA's list of evidence, or an object around one; MalformedEvidence otherwise."""
+    if isinstance(value, dict):
+        value = value.get("evidence_list", value.get("evidences"))
+    return tuple(_device(item, tee) for item in sequence(value, "device evidence", MAX_DEVICES))
+
+
+def base64_bytes(value: Any, what: str) -> bytes:
+    """`value` as padded base64."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise MalformedEvidence(f"{what} is not base64") from None
+
+
+def hex_bytes(value: Any, what: str, size: int | None = None) -> bytes:
+    """`value` as hexadecimal, of `size` bytes."""
+    try:
+        raw = bytes.fromhex(value.removeprefix("0x"))
+    except (AttributeError, ValueError):
+        raise MalformedEvidence(f"{what} is not hexadecimal") from None
+    if size is not None and len(raw) != size:
+        raise MalformedEvidence(f"{what} is {len(raw)} bytes, not {size}")
+    return raw
+
+
+def _device(item: Any, tee: str) -> DeviceEvidence:
+    if not isinstance(item, dict):
+        raise MalformedEvidence("device evidence is not an object")
+    report = base64_bytes(item.get("evidence"), "a device's report")
+    chain = base64_bytes(item.get("certificate"), "a device's certificates")
+    return DeviceEvidence(tee=tee, report=report, chain=chain)
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACE:
+        at += 1
+    return at

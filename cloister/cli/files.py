@@ -1,0 +1,58 @@
+"""Files that a person names on the command line: read whole, bounded, folders flattened."""
+
+from pathlib import Path
+
+from attestation import Collateral, MalformedEvidence, PolicyError
+from attestation.collateral_store import read_bundle
+from attestation.recognise import collateral_in
+
+MAX_FILE = 16 * 1024 * 1024
+TOKEN_START = "eyJ"  # noqa: S105
+
+
+def read_sources(sources: list[str]) -> dict[str, bytes]:
+    """The files of `sources` by name: a file, every file of a folder, or a token spelled out."""
+    files: dict[str, bytes] = {}
+    for source in sources:
+        if source.startswith(TOKEN_START) and source.count(".") == 2:
+            files["token"] = source.encode()
+            continue
+        path = Path(source)
+        files |= {str(item): _read(item) for item in (_entries(path) if path.is_dir() else [path])}
+    return files
+
+
+def read_collateral(paths: list[Path]) -> Collateral:
+    """The collateral in bundles (`cloister collateral export`) and folders of the vendors' own files."""
+    found = Collateral()
+    for path in paths:
+        if path.is_dir():
+            found = found.merged(collateral_in({str(item): _read(item) for item in _entries(path)}))
+        else:
+            found = found.merged(read_bundle(_read(path)))
+    return found
+
+
+def unhex(name: str, text: str | None) -> bytes | None:
+    """The bytes of an option given in hexadecimal; PolicyError names the option."""
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise PolicyError(f"--{name} {text!r} is not hexadecimal") from None
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise MalformedEvidence(f"{path}: {error.strerror}") from None
+    if len(raw) > MAX_FILE:
+        raise MalformedEvidence(f"{path}: more than {MAX_FILE} bytes")
+    return raw

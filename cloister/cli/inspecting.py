@@ -1,0 +1,45 @@
+"""`cloister inspect`: what evidence says, field by field. Whether it is true, `cloister verify` says."""
+
+import json
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from attestation import ExitCode
+from attestation.explain import Explained, explain
+
+from .files import read_sources
+from .render import shorten
+
+NOT_JUDGED = "Nothing was verified: this is what the bytes say, not whether it is true."
+
+
+def run(sources: list[str], *, as_json: bool) -> int:
+    """Print every field of every file; raises MalformedEvidence for what is of no known kind."""
+    explained = {name: explain(raw) for name, raw in read_sources(sources).items()}
+    if as_json:
+        sys.stdout.write(
+            json.dumps({name: _table(item) for name, item in explained.items()}, indent=2) + "\n"
+        )
+        return ExitCode.ACCEPTED
+    console = Console()
+    for name, item in explained.items():
+        _print(console, name, item)
+    console.print(NOT_JUDGED, style="yellow")
+    return ExitCode.ACCEPTED
+
+
+def _print(console: Console, name: str, item: Explained) -> None:
+    console.print(Text(f"{shorten(name)}: {item.piece}, {item.size} bytes", style="bold"), soft_wrap=True)
+    width = min(max((len(field.name) for field in item.fields), default=0), 48)
+    for field in item.fields:
+        line = Text.assemble("  ", shorten(field.name).ljust(width), "  ", shorten(field.value))
+        if field.meaning:
+            line.append(f"  ({field.meaning})", style="dim")
+        console.print(line, soft_wrap=True)
+    console.print()
+
+
+def _table(item: Explained) -> dict[str, object]:
+    return {"kind": str(item.piece), "bytes": item.size, "fields": {f.name: f.value for f in item.fields}}

@@ -1,0 +1,211 @@
+"""Recorded evidence as cases: folders with a case.json, read into a call of the public API."""
+
+import base64
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from cryptography import x509
+
+from attestation import (
+    AzureVtpm,
+    Collateral,
+    DstackDocument,
+    GpuEvidence,
+    Kind,
+    NrasEvidence,
+    Policy,
+    Recognised,
+    Roots,
+    TdxEvidence,
+    TinfoilDocument,
+    TpmQuotes,
+    Verdict,
+    recognise,
+    verify,
+)
+from attestation.importers.tinfoil import Tinfoil
+from attestation.nras import NrasResponse
+from attestation.recognise import collateral_in
+
+POLICIES = Path(__file__).with_name("evidence_policies.toml")
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "evidence"
+VENDORS = {"gcp": "google"}
+NONCES = ("expected_nonce", "expected_nonce_hex")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case folder. `expected` is for comparing; only its `at_time` is an input."""
+
+    folder: Path
+    fields: Mapping[str, Any] = field(repr=False)
+    bases: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.fields.get("id", self.folder.name))
+
+    @property
+    def tee(self) -> str:
+        return str(self.fields["tee"])
+
+    @property
+    def at(self) -> datetime:
+        return datetime.fromisoformat(self.fields["expected"]["at_time"])
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        names = self.fields.get("files") or [p.name for p in self.folder.iterdir() if p.name != "case.json"]
+        return {name: (self.folder / name).read_bytes() for name in names}
+
+    def find(self, path: str) -> Path | None:
+        """`path` under the first base that has it."""
+        return next((base / path for base in self.bases if (base / path).exists()), None)
+
+
+def cases(directory: Path) -> list[Case]:
+    """The cases under `directory`, which may hold _roots and _collateral of its own."""
+    bases = (directory, SHARED)
+    paths = sorted(directory.rglob("case.json"))
+    return [Case(path.parent, json.loads(path.read_text()), bases) for path in paths]
+
+
+def judge(case: Case) -> Verdict:
+    """The public API's verdict on a case; MalformedEvidence where it says that instead."""
+    found = recognise(case.files)
+    roots, among_roots = _roots(case)
+    collateral = found.collateral.merged(among_roots).merged(_collateral(case))
+    inputs = case.fields.get("inputs") or {}
+    given = {name: value for name, value in _inputs(inputs).items() if value is not None}
+    policy = policy_for(case.tee, _supplies(case, found, collateral, given), _numbers(found, inputs))
+    return verify(
+        found.evidence, collateral, policy.with_roots(roots), **({"nonce": None} | given), now=case.at
+    )
+
+
+def policy_for(tee: str, supplies: Iterable[str], numbers: Mapping[str, str]) -> Policy:
+    """The policy of tests/evidence_policies.toml for a TEE and what comes with the evidence."""
+    supplied = frozenset(supplies)
+    entries = [
+        item
+        for item in _table()["policy"]
+        if item["tee"] == tee and supplied.issuperset(item.get("supplies", ()))
+    ]
+    if not entries:
+        raise LookupError(f"no policy for {tee} that supplies {sorted(supplied)}")
+    entry = max(entries, key=lambda item: len(item.get("supplies", ())))
+    shared = _table()["shared"]
+    text = "".join([shared["head"], *(shared[name] for name in entry.get("use", ())), entry.get("then", "")])
+    for name, value in numbers.items():
+        text = text.replace(f"${name}", value)
+    return Policy.from_toml(text)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(POLICIES.read_text())
+
+
+def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    nonce = next((bytes.fromhex(inputs[name]) for name in NONCES if name in inputs), None)
+    if "expected_client_nonce" in inputs:
+        nonce = base64.b64decode(inputs["expected_client_nonce"])
+    values = {"nonce": nonce}
+    for name in ("report_data", "user_data", "public_key"):
+        text = inputs.get(f"expected_{name}", inputs.get(f"expected_{name}_hex"))
+        values[name] = bytes.fromhex(text) if text is not None else None
+    return values
+
+
+def _supplies(case: Case, found: Recognised, collateral: Collateral, given: Mapping[str, Any]) -> set[str]:
+    evidence, manifests = found.evidence, collateral.of(Kind.NVIDIA_RIM)
+    quoted = isinstance(evidence, AzureVtpm) and evidence.quote is not None
+    facts = {
+        "nonce": "nonce" in given,
+        "roots": bool(case.fields.get("roots")),
+        "manifest": len(manifests) > 0,
+        "manifests": len(manifests) > 1,
+        "event-log": isinstance(evidence, TdxEvidence | TpmQuotes) and evidence.event_log is not None,
+        "quote": quoted or (isinstance(evidence, TpmQuotes) and bool(evidence.quotes)),
+        "gpus": "nvidia-gpu" in _devices(found),
+        "switches": "nvidia-nvswitch" in _devices(found),
+        "dstack": isinstance(evidence, DstackDocument),
+    }
+    return {name for name, holds in facts.items() if holds}
+
+
+def _devices(found: Recognised) -> list[str]:
+    """The kinds of the devices whose reports the case supplies."""
+    match found.evidence:
+        case GpuEvidence(devices=devices) | DstackDocument(devices=devices):
+            pass
+        case TinfoilDocument(document=document):
+            devices = Tinfoil.from_json(document).devices
+        case _:
+            devices = ()
+    return [device.tee for device in devices]
+
+
+def _numbers(found: Recognised, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """How many devices the case supplies, and the issuer that its verifier expects."""
+    kinds, tokens = _devices(found), 0
+    if isinstance(found.evidence, NrasEvidence):
+        tokens = len(NrasResponse.from_bytes(found.evidence.response).devices)
+    return {
+        "gpus": str(max(kinds.count("nvidia-gpu"), 1)),
+        "switches": str(max(kinds.count("nvidia-nvswitch"), 1)),
+        "devices": str(max(tokens, 1)),
+        "issuer": str(inputs.get("expected_issuer", "https://unknown.invalid")),
+    }
+
+
+def _roots(case: Case) -> tuple[Roots, Collateral]:
+    """The certificates that the case trusts, by vendor, and what else it lists among them."""
+    anchors: dict[str, dict[str, x509.Certificate]] = {}
+    others: dict[str, bytes] = {}
+    for name in case.fields.get("roots") or ():
+        path = case.find(name)
+        if path is None:
+            raise FileNotFoundError(name)
+        raw = path.read_bytes()
+        if b"BEGIN CERTIFICATE" not in raw:
+            others[name] = raw
+            continue
+        vendor = VENDORS.get(path.parent.name, path.parent.name)
+        for index, certificate in enumerate(x509.load_pem_x509_certificates(raw)):
+            stem = path.stem if not index else f"{path.stem}_{index}"
+            anchors.setdefault(vendor, {})[stem] = certificate
+    return Roots(names=frozenset({"case"}), anchors=MappingProxyType(anchors), custom=True), (
+        collateral_in(others) if others else Collateral()
+    )
+
+
+def _collateral(case: Case) -> Collateral:
+    """The collateral that the case refers to: files, folders, and what a folder's meta.json names."""
+    files: dict[str, bytes] = {}
+    pending = list(_strings(case.fields.get("collateral")))
+    for name in pending:
+        path = case.find(name) if name.startswith("_") else None
+        if path is None:
+            continue
+        for item in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if item.name == "meta.json":
+                pending.extend(_strings(json.loads(item.read_text())))
+            else:
+                files[str(item)] = item.read_bytes()
+    return collateral_in(files) if files else Collateral()
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
