@@ -107,7 +107,7 @@ def _absent(policy: Policy) -> Iterator[Said]:
         yield Said("nvidia_gpu", "", Kind.OPEN, "no [nvidia_gpu] section: no GPU is asked for or accepted")
     refused = [name for name in TEES if getattr(policy, name) is None]
     if refused:
-        yield Said("", "", Kind.ACCEPTS, f"evidence without a section is refused: {', '.join(refused)}")
+        yield Said("", "", Kind.DEMANDED, f"evidence without a section is refused: {', '.join(refused)}")
 
 
 def _companions() -> list[str]:

@@ -27,7 +27,7 @@ class Loop:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:
+        except BaseException:  # Ctrl-C too must stop what the loop is still doing
             future.cancel()
             raise
 

@@ -52,9 +52,7 @@ class Slots:
     def generate(self) -> int:
         """The number of a free place, now filled with a random key."""
         slot = self._free.pop()
-        with open("/dev/urandom", "rb", buffering=0) as source:
-            if source.readinto(self.read(slot)) != _KEY_SIZE:
-                raise OSError("the kernel gave too few random bytes")
+        self._memory.fill_random(slot * _KEY_SIZE, (slot + 1) * _KEY_SIZE)
         return slot
 
     def read(self, slot: int) -> memoryview:

@@ -70,10 +70,10 @@ class SecretMemory:
             raise ValueError("secret memory is closed")
         return self._view
 
-    def fill_random(self) -> None:
-        """Fill with random bytes from the kernel, without a copy elsewhere."""
+    def fill_random(self, start: int = 0, stop: int | None = None) -> None:
+        """Fill the bytes from `start` to `stop` with the kernel's random ones, without a copy elsewhere."""
         with open("/dev/urandom", "rb", buffering=0) as source:
-            view = self.buffer
+            view = self.buffer[start:stop]
             while view:
                 view = view[source.readinto(view) :]
 

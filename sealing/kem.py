@@ -43,7 +43,7 @@ KEMS: Final = {
 
 
 def kem_sizes(kem_id: int) -> Kem:
-    """Raises UnsupportedSuite for a KEM that is not implemented."""
+    """Name and sizes of a KEM. Raises UnsupportedSuite for one that is not implemented."""
     kem = KEMS.get(kem_id)
     if kem is None:
         raise UnsupportedSuite(f"KEM 0x{kem_id:04x} is not supported")

@@ -65,7 +65,7 @@ class KeyConfig:
         return Suite(self.kem_id, kdf_id, aead_id)
 
     def check_offers(self, suite: Suite) -> None:
-        """Raises UnsupportedSuite unless this key is of the suite's KEM and offers its algorithms."""
+        """Refuse a suite of another KEM or with algorithms not offered here. Raises UnsupportedSuite."""
         if suite.kem != self.kem_id or (suite.kdf, suite.aead) not in self.suites:
             raise UnsupportedSuite("the key configuration does not offer this suite")
 

@@ -82,7 +82,10 @@ def seal_request(
 
 
 def open_request(lookup: KeyLookup, message: Octets) -> OpenedRequest:
-    """Raises TruncatedMessage, UnknownKey, UnsupportedSuite, DecryptionFailed."""
+    """A request out of its seal (RFC 9458, section 4.3).
+
+    Raises TruncatedMessage, UnknownKey, UnsupportedSuite, DecryptionFailed.
+    """
     if len(message) < HEADER_SIZE:
         raise TruncatedMessage("the request stops inside its header")
     header = bytes(message[:HEADER_SIZE])
@@ -104,7 +107,7 @@ def seal_response(exchange: Exchange, plaintext: Octets, *, testing_nonce: bytes
 
 
 def open_response(exchange: Exchange, message: Octets) -> bytes:
-    """Raises TruncatedMessage, DecryptionFailed."""
+    """The plaintext of a response (RFC 9458, section 4.4). Raises TruncatedMessage, DecryptionFailed."""
     size = exchange.n_response_nonce
     if len(message) < size + N_TAG:
         raise TruncatedMessage("the response stops before its ciphertext is whole")

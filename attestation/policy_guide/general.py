@@ -1,6 +1,6 @@
 """The top of a policy file and its [workload] section."""
 
-from .words import Guide, Key, Writing, accepts, ceiling, extra, fill, flag, only, restricted, weakened
+from .words import Guide, Key, Writing, accepts, ceiling, extra, fill, flag, only, weakened
 
 TOP = Guide(
     title="The top of the file",
@@ -140,9 +140,7 @@ WORKLOAD = Guide(
         "software": only("software"),
         "models": only("models", empty="models: none by root"),
         "adapters": only("adapters", empty="adapters: none by root"),
-        "policies": restricted(
-            "policies and token issuers in force", "policies or token issuers: none may be"
-        ),
+        "policies": only("policies and token issuers in force"),
         "clocks": lambda clocks: extra("time by the host's clock", "time by a clock inside the TEE")(
             clocks - {"tee"}
         ),

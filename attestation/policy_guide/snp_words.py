@@ -21,7 +21,10 @@ from .words import (
 def _minimum_tcb(value: Mapping[Any, Any] | None) -> Statement:
     if value is None:
         return weakened("any TCB: firmware and microcode with known holes pass")
-    return accepts("least TCB: " + "; ".join(f"{line} {value[line]}" for line in sorted(value)))
+    levels = "; ".join(f"{line} {value[line]}" for line in sorted(value))
+    if not all(floor_.snp and floor_.ucode for floor_ in value.values()):
+        return weakened(f"least TCB: {levels}; snp or ucode 0 asks for nothing")
+    return accepts(f"least TCB: {levels} (0 asks for nothing)")
 
 
 def _report_data(value: frozenset[bytes] | None) -> Statement:

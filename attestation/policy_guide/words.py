@@ -10,7 +10,7 @@ from typing import Any
 class Kind(StrEnum):
     """What a statement means for the reader."""
 
-    ACCEPTS = "accepts"  # a demand that evidence has to meet
+    DEMANDED = "demands"  # a demand that evidence has to meet
     OPEN = "not required"  # something that could be demanded and is not
     WEAKENED = "weakened"  # a demand that the policy drops in so many words
 
@@ -84,7 +84,7 @@ def hexes(name: str, size: int, meaning: str, default: str, **more: Any) -> Key:
 
 
 def accepts(text: str) -> Statement:
-    return Statement(Kind.ACCEPTS, text)
+    return Statement(Kind.DEMANDED, text)
 
 
 def left_open(text: str) -> Statement:

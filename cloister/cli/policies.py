@@ -64,7 +64,7 @@ def _policy(file: Path) -> "Policy":
 def _render(console: "Console", said: "tuple[Said, ...]") -> None:
     from attestation.policy_guide import Kind
 
-    styles = {Kind.ACCEPTS: "", Kind.OPEN: "yellow", Kind.WEAKENED: "bold red"}
+    styles = {Kind.DEMANDED: "", Kind.OPEN: "yellow", Kind.WEAKENED: "bold red"}
     section = None
     for item in said:
         if item.section != section:

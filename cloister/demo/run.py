@@ -83,9 +83,7 @@ async def _exchange(console: Console, relay: Relay, url: str, policy: Policy, qu
         whole = time.perf_counter() - begin
         console.print()
         seen = len(relay.seen)
-        again = await client.ask(
-            question, temperature=0.0
-        )  # the same answer, which comes with its token count
+        again = await client.ask(question, temperature=0.0)  # the same, with its token count
     return Timing(attested, first, whole, again.usage["completion_tokens"], seen)
 
 

@@ -46,24 +46,21 @@ def unknown_model(name: str, known: list[str]) -> ApiError:
 
 def install(app: FastAPI) -> None:
     """Answer every error of `app` in OpenAI's shape."""
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.exception_handler(ApiError)(_api_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_error)
 
 
-async def _api_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)  # noqa: S101 (registered for this type)
+async def _api_error(_: Request, error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, error.status, headers=error.headers)
 
 
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this type)
+async def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     return JSONResponse(_describe(first).body, 400)
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 (registered for this type)
+async def _http_error(_: Request, error: HTTPException) -> JSONResponse:
     known = "/v1/models, /v1/chat/completions, /v1/completions"
     wrapped = ApiError(error.status_code, f"{error.detail}; served: {known}")
     return JSONResponse(wrapped.body, error.status_code)

@@ -72,7 +72,10 @@ class AdapterSet:
         return {"wrapped": self._peft, "adapter_names": keys}
 
     def load(self, name: str, directory: Path) -> None:
-        """Raises ModelRefused for its files, EngineError for a name in use or one adapter too many."""
+        """Load a LoRA adapter under `name`.
+
+        Raises ModelRefused for its files, EngineError for a name in use or one adapter too many.
+        """
         if name in self._keys:
             raise EngineError(f"an adapter named {name!r} is loaded already: unload it first")
         if len(self._keys) >= self._limit:
@@ -90,7 +93,7 @@ class AdapterSet:
         self._keys[name] = key
 
     def unload(self, name: str) -> None:
-        """Raises UnknownAdapter."""
+        """Give up an adapter's weights. Raises UnknownAdapter."""
         if name not in self._keys:
             raise UnknownAdapter(f"no adapter named {name!r} is loaded")
         self._discard(self._keys.pop(name))

@@ -78,9 +78,7 @@ class EmbeddedEngine:
         self._steps += 1
         try:
             sequences, tokens = self._run(pieces)
-        except (
-            Exception
-        ) as error:  # whatever a model's code or its device raises ends this batch, not the engine
+        except Exception as error:  # whatever a model or its device raises ends this batch, not the engine
             return events + self._fail(pieces, error)
         for piece in pieces:
             piece.sequence.computed += piece.count

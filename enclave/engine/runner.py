@@ -134,11 +134,11 @@ class EngineRunner:
                 yield event
 
     async def load_adapter(self, name: str, directory: Path) -> None:
-        """Raises what `Engine.load_adapter` raises."""
+        """Load an adapter between steps. Raises what `Engine.load_adapter` raises."""
         await self._call(lambda: self._engine.load_adapter(name, directory))
 
     async def unload_adapter(self, name: str) -> None:
-        """Raises what `Engine.unload_adapter` raises."""
+        """Unload an adapter between steps. Raises what `Engine.unload_adapter` raises."""
         await self._call(lambda: self._engine.unload_adapter(name))
 
     def close(self) -> None:
@@ -177,9 +177,7 @@ class EngineRunner:
                 if self._engine.has_work():
                     self._deliver(self._engine.step())
                 self._stats, self._adapters = self._engine.stats(), self._engine.adapters
-        except (
-            BaseException
-        ) as error:  # a dead thread must not leave its consumers waiting, whatever killed it
+        except BaseException as error:  # whatever killed the thread, its consumers must not wait for it
             _log.error("the engine failed: %s", type(error).__name__)
             death = EngineError(f"the engine failed ({type(error).__name__}): restart the worker")
         self._end(death)
@@ -200,7 +198,7 @@ class EngineRunner:
                 command()
             except EngineError as error:
                 future.set_exception(error)
-            except BaseException as error:
+            except BaseException as error:  # who waits for this command learns of it; `_run` ends the rest
                 future.set_exception(EngineError(f"the engine failed ({type(error).__name__})"))
                 with self._wake:
                     self._commands.extendleft(reversed(commands))

@@ -1,7 +1,6 @@
 """The outside of a worker: five paths, and a refusal for everything else."""
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +10,6 @@ from .desk import EvidenceDesk
 from .metrics import MEDIA_TYPE, Metrics
 from .oblivious import ObliviousHandler
 from .plain import Receive, Scope, Send, answer, problem
-
-log = logging.getLogger(__name__)
 
 SEALED_ONLY = (
     "this worker answers the API only inside POST /ohttp, sealed to an attested key; use the cloister client"

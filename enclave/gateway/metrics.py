@@ -18,7 +18,7 @@ REFRESH = 10.0
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
-disable_created_metrics()  # they would tell to the millisecond when something happened first
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would tell to the millisecond when something happened first
 
 
 class Metrics:

@@ -1,6 +1,5 @@
 """POST /ohttp: opens sealed requests, lets each through once, and runs the application behind it."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,8 +31,6 @@ from .plain import (
     read_body,
 )
 from .replay import Admission, ReplayCache
-
-log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 

@@ -1,4 +1,4 @@
-"""The strict policy that pins one simulated worker: what `cloister measure` prints."""
+"""The strict policy that pins one simulated worker: what `--write-policy` writes."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -22,16 +22,8 @@ UNMEASURED: Final = ("client",)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _CACHES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache"})
-_BUILD_ONLY = (
-    ".h",
-    ".hpp",
-    ".hh",
-    ".cuh",
-    ".cu",
-    ".a",
-    ".pyi",
-    ".pxd",
-)  # compilers read them, workers do not
+# Compilers and type checkers read them, workers do not.
+_BUILD_ONLY = (".h", ".hpp", ".hh", ".cuh", ".cu", ".a", ".pyi", ".pxd")
 _BY_INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 _OWN_DATA = ("cloister", "models")  # weights and texts: their roots stand in the workload
 

@@ -176,7 +176,7 @@ class Recorder(Section):
 def test_the_guide_has_the_keys_that_the_parser_takes_and_no_other(name: str) -> None:
     asked: set[str] = set()
     flags = [key.name for key in GUIDES[name].keys if key.type == "boolean"]
-    signed_by = {"mrsigners": [H[32]], "isvprodid": 1} if name == "sgx" else {}
+    signed_by: dict[str, Any] = {"mrsigners": [H[32]], "isvprodid": 1} if name == "sgx" else {}
     for extra in (signed_by, *({flag: True} for flag in flags)):
         try:
             SECTIONS[name].parse(Recorder(name, table(name) | extra, asked))
@@ -221,6 +221,9 @@ def test_every_weakening_is_called_one(name: str, key: str) -> None:
     pytest.fail(f"no section with {key} parses")
 
 
+OPEN_TCB = {"Genoa": {"bl": 1, "tee": 0, "snp": 1, "ucode": 0}}
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "text"),
     [
@@ -231,6 +234,7 @@ def test_every_weakening_is_called_one(name: str, key: str) -> None:
         ("tdx", {"allow_attributes": ["PKS"]}, "PKS"),
         ("sgx", {"mrsigners": [H[32]], "isvprodid": 1}, "signers"),
         ("maa", {"max_clock_skew": 30}, "30"),
+        ("snp", {"products": ["Genoa"], "minimum_tcb": OPEN_TCB}, "ucode 0"),
         ("snp", {"allow_migrate_ma": True, "migration_report_ids": [H[32]]}, H[32]),
     ],
 )

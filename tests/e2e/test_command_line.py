@@ -23,7 +23,7 @@ def test_verify_json_has_the_same_checks(worker: RunningWorker) -> None:
     verdict = json.loads(done.stdout)
     assert (verdict["verdict"], verdict["simulated"], done.returncode) == ("SIMULATED", True, 3)
     assert {row["outcome"] for row in verdict["results"] if row["required"]} == {"pass"}
-    assert {row["subject"] for row in verdict["results"]} == {"bundle", "cpu0", "gpu0"}
+    assert {row["subject"] for row in verdict["results"]} == {"bundle", "cpu0", "devices", "gpu0"}
 
 
 def test_ask_streams_an_answer_to_stdout_alone(worker: RunningWorker) -> None:

@@ -1,9 +1,6 @@
 """Chunked oblivious HTTP: the draft's example, and that every disturbance of a stream is a named error."""
 
 import json
-import tracemalloc
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +10,6 @@ from sealing.errors import (
     DecryptionFailed,
     LocalProtocolError,
     MalformedMessage,
-    MessageTooLarge,
-    RemoteProtocolError,
     TruncatedMessage,
     UnknownKey,
     UnsupportedSuite,
@@ -24,64 +19,22 @@ from sealing.octets import encode_varint
 from sealing.ohttp import (
     ChunkedRequestOpener,
     ChunkedRequestSealer,
-    ChunkedResponseOpener,
     ChunkedResponseSealer,
     GatewayKey,
     KeyConfig,
 )
+from tests.sealing.streams import (
+    DIRECTIONS,
+    KEYS,
+    SUITES,
+    Direction,
+    lookup,
+    read,
+    refused,
+    request,
+    response,
+)
 from tests.shared import shared
-
-SUITES = [X25519_AES128, MLKEM768_X25519_AES256]
-KEYS = {suite: GatewayKey.generate(3, suite) for suite in SUITES}
-Opener = ChunkedRequestOpener | ChunkedResponseOpener
-Stream = tuple[list[bytes], Callable[..., Opener]]
-Direction = Callable[..., Stream]
-
-
-def lookup(key_id: int) -> GatewayKey | None:
-    return KEYS[X25519_AES128] if key_id == 3 else None
-
-
-def request(chunks: list[bytes], suite: Suite = X25519_AES128) -> Stream:
-    """A request as its parts (header, framed chunks), and what makes a fresh opener for it."""
-    key = KEYS[suite]
-    sealer = ChunkedRequestSealer(key.config, suite)
-    parts = [sealer.header] + [sealer.seal(c, final=i == len(chunks) - 1) for i, c in enumerate(chunks)]
-    return parts, partial(ChunkedRequestOpener, lambda key_id: key if key_id == 3 else None)
-
-
-def response(chunks: list[bytes], suite: Suite = X25519_AES128) -> Stream:
-    """A response as its parts (nonce, framed chunks), and what makes a fresh opener for it."""
-    client = ChunkedRequestSealer(KEYS[suite].config, suite)
-    gateway = ChunkedRequestOpener(lambda _: KEYS[suite])
-    gateway.feed(client.header)
-    sealer = gateway.response_sealer()
-    parts = [sealer.header] + [sealer.seal(c, final=i == len(chunks) - 1) for i, c in enumerate(chunks)]
-    return parts, client.response_opener
-
-
-DIRECTIONS = [request, response]
-
-
-def read(opener: Opener, pieces: list[bytes]) -> list[bytes]:
-    """Every plaintext of a stream that ends after `pieces`."""
-    plaintexts = [plaintext for piece in pieces for plaintext in opener.feed(piece)]
-    return plaintexts + opener.close()
-
-
-def refused(opener: Opener, pieces: list[bytes]) -> list[bytes]:
-    """What is delivered before the stream is refused; it never counts as finished, and stays refused."""
-    delivered: list[bytes] = []
-    with pytest.raises(RemoteProtocolError) as first:
-        for piece in pieces:
-            delivered += opener.feed(piece)
-        opener.close()
-    assert not opener.finished
-    for again in (opener.close, lambda: opener.feed(b""), lambda: opener.feed(b"more")):
-        with pytest.raises(type(first.value), match=str(first.value)):
-            again()
-    assert not opener.finished
-    return delivered
 
 
 def test_draft_example_is_reproduced_and_opened() -> None:
@@ -292,50 +245,6 @@ def test_parts_of_a_sealed_chunk() -> None:
     last = b"".join(sealer.seal_parts(bytearray(b"end"), final=True))
     stream = [sealer.header, prefix, memoryview(ciphertext), bytearray(last)]
     assert read(ChunkedRequestOpener(lookup), stream) == [bytes(1000), b"end"]  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_chunk_limit(direction: Direction) -> None:
-    (head, one, last), fresh = direction([bytes(100), bytes(100)])
-    assert read(fresh(max_chunk=100), [head, one, last]) == [bytes(100), bytes(100)]
-    for pieces in ([head, one[:2]], [head, last]):
-        fresh(max_chunk=100).feed(b"".join(pieces))
-        with pytest.raises(MessageTooLarge):
-            fresh(max_chunk=99).feed(b"".join(pieces))
-
-
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_declared_lengths_do_not_allocate(direction: Direction) -> None:
-    (head, *_), fresh = direction([b"x"])
-    for declared in ((1 << 20) + 17, 1 << 30, (1 << 62) - 1):
-        opener = fresh()
-        opener.feed(head)
-        tracemalloc.start()
-        with pytest.raises(MessageTooLarge):
-            opener.feed(encode_varint(declared))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 50_000
-
-
-def test_an_endless_final_chunk_is_cut_off() -> None:
-    parts, _ = request([b"text"])
-    opener = ChunkedRequestOpener(lookup, max_chunk=1 << 14)
-    opener.feed(parts[0] + b"\x00")
-    with pytest.raises(MessageTooLarge):
-        for _ in range(20):
-            opener.feed(bytes(1000))
-    assert len(opener._buffer) == 0
-
-
-@settings(max_examples=150, deadline=None)
-@given(pieces=st.lists(st.binary(max_size=80), max_size=6), known=st.booleans())
-def test_arbitrary_bytes_fail_by_name(pieces: list[bytes], known: bool) -> None:
-    parts, fresh = response([b"x"])
-    head = parts[0] if known else b""
-    refused(fresh(), [head, *pieces])
-    refused(ChunkedRequestOpener(lookup), [ChunkedRequestSealer(KEYS[X25519_AES128].config).header, *pieces])
-    refused(ChunkedRequestOpener(lookup), pieces)
 
 
 def test_sealed_chunks_look_alike() -> None:
