@@ -3,32 +3,37 @@
 `verify` is pure: no clock, network or file. Names below are the public ones.
 """
 
-from .checks import CheckId
-from .collateral import Collateral, Kind
-from .errors import AttestationError, CollateralUnavailable, MalformedEvidence, PolicyError, Rejected
-from .evidence import Bundle, CpuEvidence, DeviceEvidence
-from .keyset import Keyset, LoadedModel, OhttpKey, Session, Workload
-from .policy import Policy, WorkloadPolicy
-from .recognise import Recognised, recognise
-from .roots import Roots
-from .sources import (
-    AciEvidence,
-    AzureVtpm,
-    DstackDocument,
-    Evidence,
-    GpuEvidence,
-    MaaEvidence,
-    NitroEvidence,
-    NrasEvidence,
-    RimEvidence,
-    SgxEvidence,
-    SnpEvidence,
-    TdxEvidence,
-    TinfoilDocument,
-    TpmQuotes,
-)
-from .verdict import ExitCode, Outcome, Result, Verdict
-from .verify import verify
+from typing import TYPE_CHECKING
+
+from .lazily import lazily
+
+if TYPE_CHECKING:
+    from .checks import CheckId
+    from .collateral import Collateral, Kind
+    from .errors import AttestationError, CollateralUnavailable, MalformedEvidence, PolicyError, Rejected
+    from .evidence import Bundle, CpuEvidence, DeviceEvidence
+    from .keyset import Keyset, LoadedModel, OhttpKey, Session, Workload
+    from .policy import Policy, WorkloadPolicy
+    from .recognition import Recognised, recognise
+    from .roots import Roots
+    from .sources import (
+        AciEvidence,
+        AzureVtpm,
+        DstackDocument,
+        Evidence,
+        GpuEvidence,
+        MaaEvidence,
+        NitroEvidence,
+        NrasEvidence,
+        RimEvidence,
+        SgxEvidence,
+        SnpEvidence,
+        TdxEvidence,
+        TinfoilDocument,
+        TpmQuotes,
+    )
+    from .verdict import ExitCode, Outcome, Result, Verdict
+    from .verification import verify
 
 __all__ = [
     "AciEvidence",
@@ -72,3 +77,20 @@ __all__ = [
     "recognise",
     "verify",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        ".checks": "CheckId",
+        ".collateral": "Collateral Kind",
+        ".errors": "AttestationError CollateralUnavailable MalformedEvidence PolicyError Rejected",
+        ".evidence": "Bundle CpuEvidence DeviceEvidence",
+        ".keyset": "Keyset LoadedModel OhttpKey Session Workload",
+        ".policy": "Policy WorkloadPolicy",
+        ".recognition": "Recognised recognise",
+        ".roots": "Roots",
+        ".sources": "AciEvidence AzureVtpm DstackDocument Evidence GpuEvidence MaaEvidence NitroEvidence NrasEvidence RimEvidence SgxEvidence SnpEvidence TdxEvidence TinfoilDocument TpmQuotes",
+        ".verdict": "ExitCode Outcome Result Verdict",
+        ".verification": "verify",
+    },
+)

@@ -12,18 +12,11 @@ from .expected import Expected
 from .keyset import MAX_LIFETIME, Keyset, LoadedModel, Session, Workload
 from .policy import Policy, WorkloadPolicy
 from .sources import AzureVtpm
-from .standalone import GPU, SWITCH, appraise_devices, appraise_vtpm
+from .standalone import AZURE_SNP, AZURE_TDX, CPU_SECTIONS, GPU, SWITCH, appraise_devices, appraise_vtpm
 from .verdict import Sheet
 
 SESSION_WINDOW = 120  # a key lives 60 s; the rest is for clocks that differ
 REQUIRED = frozenset(Check) - {Check.SESSION_VALIDITY}
-SNP, TDX, AZURE_SNP, AZURE_TDX = "sev-snp", "tdx", "azure-snp-vtpm", "azure-tdx-vtpm"
-CPU_SECTIONS = {
-    SNP: ("snp",),
-    TDX: ("tdx",),
-    AZURE_SNP: ("azure_vtpm", "snp"),
-    AZURE_TDX: ("azure_vtpm", "tdx"),
-}
 
 
 def appraise_bundle(bundle: Bundle, context: Context, expected: Expected) -> tuple[list[Sheet], datetime]:
@@ -133,9 +126,9 @@ def _cpu(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
     session = bundle.session or b""
     if cpu.tee in (AZURE_SNP, AZURE_TDX):  # the paravisor owns the report data; the quote is ours
         nonce = digest(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
-        return _vtpm(sheet, bundle, context, Expected(nonce=nonce))
+        return _vtpm(bundle, context, Expected(nonce=nonce))
     bound = report_data(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
-    if cpu.tee == TDX:
+    if cpu.tee == "tdx":
         from . import tdx
 
         log = next(iter(cpu.endorsements), None)
@@ -145,12 +138,12 @@ def _cpu(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
     return [snp.appraise(cpu.report, cpu.endorsements, context, subject="cpu0", report_data=bound)]
 
 
-def _vtpm(sheet: Sheet, bundle: Bundle, context: Context, expected: Expected) -> list[Sheet]:
+def _vtpm(bundle: Bundle, context: Context, expected: Expected) -> list[Sheet]:
     """The sheets of an Azure machine whose vTPM must have quoted; the policy cannot waive it here."""
     from .tpm import TpmCheck
 
     parts = AzureVtpm.from_json(bundle.cpu.report, bundle.cpu.endorsements)
-    hardware, vtpm = appraise_vtpm(parts, context, expected)
+    hardware, vtpm = appraise_vtpm(parts, bundle.cpu.tee, context, expected)
     vtpm.required |= {TpmCheck.QUOTE_SIGNATURE, TpmCheck.QUOTE_NONCE, TpmCheck.PCR_DIGEST}
     return [hardware, vtpm]
 

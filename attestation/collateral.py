@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from .encoding import b64url_encode
 from .errors import MalformedEvidence
-from .keyset import octets, sequence
+from .values import octets, sequence
 
 
 class Kind(StrEnum):

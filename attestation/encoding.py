@@ -4,8 +4,6 @@ import base64
 import json
 from typing import Any, NoReturn
 
-import rfc8785
-
 from .errors import MalformedEvidence
 
 MAX_JSON_DEPTH = 32
@@ -39,6 +37,8 @@ def b64url_decode(text: str) -> bytes:
 
 def canonical(value: Any) -> bytes:
     """`value` as JSON in the one form that RFC 8785 (JCS) allows."""
+    import rfc8785  # loaded when a document is canonical JSON: most evidence is not
+
     return rfc8785.dumps(value)
 
 
@@ -60,6 +60,8 @@ def strict_json(raw: bytes, *, limit: int) -> Any:
 
 def canonical_json(raw: bytes, *, limit: int) -> Any:
     """The JSON value in `raw`, which must be its own RFC 8785 form byte for byte."""
+    import rfc8785
+
     value = strict_json(raw, limit=limit)
     try:
         form = canonical(value)

@@ -8,7 +8,7 @@ from .binding import NONCE_SIZE, Device
 from .collateral import Collateral
 from .encoding import b64url_encode, canonical, strict_json
 from .errors import MalformedEvidence
-from .keyset import exact, octets, sequence, string
+from .values import exact, octets, sequence, string
 
 MEDIA_TYPE = "application/vnd.cloister.evidence+json"
 FORMAT = "cloister/evidence/v1"

@@ -7,8 +7,6 @@ Two answers, kept apart: whether there is a path (`find`), and whether it may be
 from collections.abc import Iterable
 from datetime import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import certificates, der
@@ -22,9 +20,9 @@ Path = tuple[Certificate, ...]
 _UNDERSTOOD = {BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, ALTERNATIVE_NAME}
 
 
-def anchors(pinned: Iterable[x509.Certificate]) -> Path:
-    """Pinned certificates in the form that paths are made of."""
-    return tuple(certificates.from_der(item.public_bytes(serialization.Encoding.DER)) for item in pinned)
+def anchors(pinned: Iterable[bytes]) -> Path:
+    """Pinned certificates (DER) in the form that paths are made of."""
+    return tuple(certificates.from_der(item) for item in pinned)
 
 
 def find(leaf: Certificate, others: Iterable[Certificate], pinned: Path) -> Path | None:

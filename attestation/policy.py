@@ -6,24 +6,29 @@ docs/policy.md describes each key.
 
 import hashlib
 import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Self
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self
 
-from .azure.policy import AciPolicy, VtpmPolicy
 from .errors import PolicyError
-from .importers.policy import CompositePolicy
-from .maa.policy import MaaPolicy
-from .nitro.policy import NitroPolicy
-from .nras.policy import NrasPolicy
-from .nvidia.policy import NvidiaGpuPolicy, NvidiaSwitchPolicy
 from .roots import Roots
 from .section import MISSING, Section
-from .sgx.policy import SgxPolicy
-from .snp.policy import SnpPolicy
-from .tdx.policy import TdxPolicy
-from .tpm.policy import TpmPolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .azure.policy import AciPolicy, VtpmPolicy
+    from .importers.policy import CompositePolicy
+    from .maa.policy import MaaPolicy
+    from .nitro.policy import NitroPolicy
+    from .nras.policy import NrasPolicy
+    from .nvidia.policy import NvidiaGpuPolicy, NvidiaSwitchPolicy
+    from .sgx.policy import SgxPolicy
+    from .snp.policy import SnpPolicy
+    from .tdx.policy import TdxPolicy
+    from .tpm.policy import TpmPolicy
 
 MAX_VERDICT_AGE = 24 * 3600
 MAX_NONCE_AGE = 600
@@ -73,18 +78,18 @@ class Policy:
     allow_classical: bool = False
     allow_remote_simulation: bool = False
     workload: WorkloadPolicy | None = None
-    snp: SnpPolicy | None = None
-    tdx: TdxPolicy | None = None
-    sgx: SgxPolicy | None = None
-    nvidia_gpu: NvidiaGpuPolicy | None = None
-    nvidia_switch: NvidiaSwitchPolicy | None = None
-    azure_vtpm: VtpmPolicy | None = None
-    azure_aci: AciPolicy | None = None
-    maa: MaaPolicy | None = None
-    nras: NrasPolicy | None = None
-    tpm: TpmPolicy | None = None
-    nitro: NitroPolicy | None = None
-    composite: CompositePolicy | None = None
+    snp: "SnpPolicy | None" = None
+    tdx: "TdxPolicy | None" = None
+    sgx: "SgxPolicy | None" = None
+    nvidia_gpu: "NvidiaGpuPolicy | None" = None
+    nvidia_switch: "NvidiaSwitchPolicy | None" = None
+    azure_vtpm: "VtpmPolicy | None" = None
+    azure_aci: "AciPolicy | None" = None
+    maa: "MaaPolicy | None" = None
+    nras: "NrasPolicy | None" = None
+    tpm: "TpmPolicy | None" = None
+    nitro: "NitroPolicy | None" = None
+    composite: "CompositePolicy | None" = None
     digest: bytes = field(default=b"", repr=False)
 
     @classmethod
@@ -110,10 +115,11 @@ class Policy:
         return policy
 
     @classmethod
-    def from_file(cls, path: Path | str) -> Self:
+    def from_file(cls, path: "Path | str") -> Self:
         """The policy in the UTF-8 file `path`; PolicyError if it cannot be read."""
         try:
-            return cls.from_toml(Path(path).read_text("utf-8"))
+            with open(path, encoding="utf-8") as file:
+                return cls.from_toml(file.read())
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyError(f"{path}: {error}") from None
 
@@ -129,26 +135,51 @@ class Policy:
             raise PolicyError('allow_remote_simulation goes only with roots = ["simulator"]')
 
 
-TEES: dict[str, type[Any]] = {
-    "snp": SnpPolicy,
-    "tdx": TdxPolicy,
-    "sgx": SgxPolicy,
-    "nvidia_gpu": NvidiaGpuPolicy,
-    "nvidia_switch": NvidiaSwitchPolicy,
-    "azure_vtpm": VtpmPolicy,
-    "azure_aci": AciPolicy,
-    "maa": MaaPolicy,
-    "nras": NrasPolicy,
-    "tpm": TpmPolicy,
-    "nitro": NitroPolicy,
+class Sections(Mapping[str, type[Any]]):
+    """What reads each section of a policy, by name; loaded when it is first asked for."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, _, kind = self._places[name].partition(":")
+        found: type[Any] = getattr(import_module(module, __package__), kind)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+_TEES = {
+    "snp": ".snp.policy:SnpPolicy",
+    "tdx": ".tdx.policy:TdxPolicy",
+    "sgx": ".sgx.policy:SgxPolicy",
+    "nvidia_gpu": ".nvidia.policy:NvidiaGpuPolicy",
+    "nvidia_switch": ".nvidia.policy:NvidiaSwitchPolicy",
+    "azure_vtpm": ".azure.policy:VtpmPolicy",
+    "azure_aci": ".azure.policy:AciPolicy",
+    "maa": ".maa.policy:MaaPolicy",
+    "nras": ".nras.policy:NrasPolicy",
+    "tpm": ".tpm.policy:TpmPolicy",
+    "nitro": ".nitro.policy:NitroPolicy",
 }
+TEES = Sections(_TEES)
 """The sections that name a kind of evidence, in the order in which they are read."""
 
-SECTIONS: dict[str, type[Any]] = {"workload": WorkloadPolicy, **TEES, "composite": CompositePolicy}
+SECTIONS = Sections(
+    {"workload": ".policy:WorkloadPolicy", **_TEES, "composite": ".importers.policy:CompositePolicy"}
+)
 
 
 def _tables(section: Section) -> dict[str, Any]:
-    return {name: section.table(name, kind.parse, None) for name, kind in SECTIONS.items()}
+    return {name: section.table(name, _reader(name), None) for name in SECTIONS}
+
+
+def _reader(name: str) -> Callable[[Section], Any]:
+    return lambda section: SECTIONS[name].parse(section)
 
 
 def _seconds(section: Section, key: str, high: int, default: int | None = None) -> timedelta:

@@ -1,6 +1,5 @@
 """A table of a policy file, read strictly: every key is taken once, with a type, or refused."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -120,5 +119,7 @@ class Section:
 
 
 def _suggest(word: str, known: set[str]) -> str:
+    import difflib  # only a policy that is wrong needs it
+
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known)) or 'nothing'}"

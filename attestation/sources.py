@@ -12,7 +12,7 @@ from typing import Any, Self
 from .encoding import b64url_encode, canonical, strict_json
 from .errors import MalformedEvidence
 from .evidence import Bundle, DeviceEvidence
-from .keyset import exact, octets
+from .values import exact, octets
 
 Pcrs = Mapping[str, Mapping[int, bytes]]
 """Register values by bank ("sha256") and index."""

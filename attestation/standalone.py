@@ -26,6 +26,15 @@ from .verdict import Sheet
 
 Sheets = Sequence[Sheet]
 GPU, SWITCH = "nvidia-gpu", "nvidia-nvswitch"
+AZURE_SNP, AZURE_TDX = "azure-snp-vtpm", "azure-tdx-vtpm"
+CPU_SECTIONS = {
+    "sev-snp": ("snp",),
+    "tdx": ("tdx",),
+    AZURE_SNP: ("azure_vtpm", "snp"),
+    AZURE_TDX: ("azure_vtpm", "tdx"),
+}
+"""What a bundle may name as its CPU's TEE, and the policy's sections that each needs."""
+
 DEVICE_SECTIONS = {GPU: "nvidia_gpu", SWITCH: "nvidia_switch"}
 
 
@@ -107,8 +116,8 @@ def _sgx(evidence: SgxEvidence, context: Context, expected: Expected) -> Sheets:
     return [sgx.appraise(evidence.quote, context, subject="cpu0", report_data=expected.report_data)]
 
 
-def appraise_vtpm(evidence: AzureVtpm, context: Context, expected: Expected) -> Sheets:
-    """The sheets of an Azure machine: hardware under "cpu0", its vTPM under "cpu0.vtpm"."""
+def appraise_vtpm(evidence: AzureVtpm, tee: str, context: Context, expected: Expected) -> Sheets:
+    """The sheets of an Azure machine on `tee`: hardware under "cpu0", its vTPM under "cpu0.vtpm"."""
     from . import azure
 
     rules = context.policy.azure_vtpm
@@ -116,7 +125,7 @@ def appraise_vtpm(evidence: AzureVtpm, context: Context, expected: Expected) -> 
         raise ValueError("the policy has no [azure_vtpm] section")
     parts = azure.VtpmEvidence.from_parts(evidence.hcl, quote=evidence.quote, pcrs=evidence.pcrs)
     nonce, user_data = expected.nonce, expected.user_data
-    if parts.hcl.report_type is azure.ReportType.SNP:
+    if tee == AZURE_SNP:
         chain = evidence.endorsements
         return azure.appraise_snp(
             parts, chain, context, rules, subject="cpu0", nonce=nonce, user_data=user_data
@@ -125,11 +134,20 @@ def appraise_vtpm(evidence: AzureVtpm, context: Context, expected: Expected) -> 
     return azure.appraise_tdx(parts, quote, context, rules, subject="cpu0", nonce=nonce, user_data=user_data)
 
 
-def _vtpm_sections(evidence: AzureVtpm) -> tuple[str, ...]:
+def _azure_tee(evidence: AzureVtpm) -> str:
+    """Which hardware the HCL report says it is of; the appraisal fails if it is not."""
     from .azure import HclReport, ReportType
 
-    hardware = HclReport.from_bytes(evidence.hcl).report_type
-    return ("azure_vtpm", "snp" if hardware is ReportType.SNP else "tdx")
+    snp = HclReport.from_bytes(evidence.hcl).report_type is ReportType.SNP
+    return AZURE_SNP if snp else AZURE_TDX
+
+
+def _vtpm(evidence: AzureVtpm, context: Context, expected: Expected) -> Sheets:
+    return appraise_vtpm(evidence, _azure_tee(evidence), context, expected)
+
+
+def _vtpm_sections(evidence: AzureVtpm) -> tuple[str, ...]:
+    return CPU_SECTIONS[_azure_tee(evidence)]
 
 
 def _aci(evidence: AciEvidence, context: Context, expected: Expected) -> Sheets:
@@ -251,7 +269,7 @@ FORMS: dict[type[Any], Form] = {
     MaaEvidence: _form("Azure Attestation token", _always("maa"), {"nonce", "runtime"}, _maa),
     NrasEvidence: _form("NRAS response", _always("nras"), {"nonce"}, _nras),
     AciEvidence: _form("Azure container instance", _always("azure_aci", "snp"), {"report_data"}, _aci),
-    AzureVtpm: _form("Azure confidential VM", _vtpm_sections, {"nonce", "user_data"}, appraise_vtpm),
+    AzureVtpm: _form("Azure confidential VM", _vtpm_sections, {"nonce", "user_data"}, _vtpm),
     TinfoilDocument: _form("Tinfoil document", _tinfoil_sections, {"nonce", "public_key"}, _tinfoil),
     DstackDocument: _form("dstack document", _dstack_sections, {"nonce", "public_key"}, _dstack),
 }

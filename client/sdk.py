@@ -80,7 +80,8 @@ class AsyncClient:
         self, method: str, path: str, body: bytes = b"", headers: bhttp.Fields = ()
     ) -> AbstractAsyncContextManager[Response]:
         """One sealed HTTP request to the worker's API; an async context manager over its response."""
-        fields = (*headers, *self._headers)
+        kept = tuple(field for field in headers if not self._headers or field[0] != b"authorization")
+        fields = (*kept, *self._headers)
         return self._channel.send(bhttp.Request(method, "https", self._authority, path, fields, body))
 
     async def models(self) -> list[str]:

@@ -60,7 +60,9 @@ class Worker:
         self._devices = devices
         self._collateral = collateral
         self._issuers = [Issuer.from_pem(pem.encode()) for pem in configuration.issuers]
-        self._runner = EngineRunner(_engine(configuration))
+        engine = _engine(configuration)
+        log.info("weights are in %s memory", engine.weights_memory)
+        self._runner = EngineRunner(engine)
         self.workload = _workload(configuration, self._issuers).to_bytes()
         service = Service(configuration.name, TextModel(configuration.model), self._runner)
         self.application: Application = build(service, Tenants(self._issuers))

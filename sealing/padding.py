@@ -1,4 +1,4 @@
-"""Bucket sizes, so that a length on the wire says little about a text (DESIGN.md, section 6).
+"""Bucket sizes, so that a length on the wire says little about a text (docs/spec/channel.md, section 6).
 
 Buckets are the powers of two from 256 bytes to 64 KiB, then the multiples of 64 KiB. Above 128 bytes the
 padded size is less than twice the size; padding never adds 64 KiB or more.

@@ -3,7 +3,7 @@
 import base64
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -32,7 +32,7 @@ from attestation import (
 )
 from attestation.importers.tinfoil import Tinfoil
 from attestation.nras import NrasResponse
-from attestation.recognise import collateral_in
+from attestation.vendor_collateral import collateral_in
 
 POLICIES = Path(__file__).with_name("evidence_policies.toml")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "evidence"
@@ -42,11 +42,15 @@ NONCES = ("expected_nonce", "expected_nonce_hex")
 
 @dataclass(frozen=True)
 class Case:
-    """A case folder. `expected` is for comparing; only its `at_time` is an input."""
+    """A case folder. `expected` is for comparing; only its `at_time` is an input.
+
+    `altered` holds contents to take in place of files.
+    """
 
     folder: Path
     fields: Mapping[str, Any] = field(repr=False)
     bases: tuple[Path, ...]
+    altered: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -63,7 +67,7 @@ class Case:
     @property
     def files(self) -> dict[str, bytes]:
         names = self.fields.get("files") or [p.name for p in self.folder.iterdir() if p.name != "case.json"]
-        return {name: (self.folder / name).read_bytes() for name in names}
+        return {name: self.altered.get(name) or (self.folder / name).read_bytes() for name in names}
 
     def find(self, path: str) -> Path | None:
         """`path` under the first base that has it."""
@@ -77,17 +81,16 @@ def cases(directory: Path) -> list[Case]:
     return [Case(path.parent, json.loads(path.read_text()), bases) for path in paths]
 
 
-def judge(case: Case) -> Verdict:
-    """The public API's verdict on a case; MalformedEvidence where it says that instead."""
+def judge(case: Case, change: Callable[[Policy], Policy] = lambda policy: policy) -> Verdict:
+    """The public API's verdict on a case, under the policy for it after `change`; or MalformedEvidence."""
     found = recognise(case.files)
     roots, among_roots = _roots(case)
     collateral = found.collateral.merged(among_roots).merged(_collateral(case))
     inputs = case.fields.get("inputs") or {}
     given = {name: value for name, value in _inputs(inputs).items() if value is not None}
     policy = policy_for(case.tee, _supplies(case, found, collateral, given), _numbers(found, inputs))
-    return verify(
-        found.evidence, collateral, policy.with_roots(roots), **({"nonce": None} | given), now=case.at
-    )
+    judged_by = change(policy).with_roots(roots)
+    return verify(found.evidence, collateral, judged_by, **({"nonce": None} | given), now=case.at)
 
 
 def policy_for(tee: str, supplies: Iterable[str], numbers: Mapping[str, str]) -> Policy:

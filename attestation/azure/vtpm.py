@@ -8,7 +8,7 @@ from typing import Self
 from .. import snp, tdx
 from ..checks import CheckId
 from ..context import Context
-from ..tpm.appraise import check_sizes
+from ..tpm.appraisal import check_sizes
 from ..tpm.checks import TpmCheck
 from ..tpm.quote import PcrValues
 from ..tpm.quoted import SignedQuote, check_nonce, check_registers, check_signatures

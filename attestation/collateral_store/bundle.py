@@ -8,7 +8,7 @@ services, which nobody signs, as far as whoever made the bundle.
 from ..collateral import Collateral, Kind
 from ..encoding import canonical, canonical_json
 from ..errors import CollateralUnavailable, MalformedEvidence
-from ..keyset import exact
+from ..values import exact
 
 FORMAT = "cloister/collateral/v1"
 MAX_BUNDLE = 16 * 1024 * 1024

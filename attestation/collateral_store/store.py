@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..collateral import Collateral, Kind
 from ..encoding import canonical, strict_json
 from ..errors import MalformedEvidence
-from ..keyset import exact, sequence, string
+from ..values import exact, sequence, string
 from .facts import Facts, Freshness, describe
 from .files import read_bounded, write_atomically
 

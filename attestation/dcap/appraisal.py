@@ -24,7 +24,7 @@ def appraise_platform(
     """
     platform = Platform(sheet, quote, context, rules, tee)
     check_header(platform)  # 1
-    anchors = tuple(anchor(root) for root in context.policy.roots.of(VENDOR).values())
+    anchors = tuple(anchor(root) for root in context.policy.roots.der(VENDOR).values())
     check_chain(platform, anchors)  # 2
     check_root_crl(platform, anchors)
     check_pck_crl(platform)

@@ -8,7 +8,7 @@ from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ..errors import MalformedEvidence
@@ -161,9 +161,9 @@ def certificate(raw: bytes) -> Certificate:
 
 
 @lru_cache(maxsize=32)
-def anchor(root: x509.Certificate) -> Certificate:
-    """A trust anchor as a `Certificate`; MalformedEvidence if it is not of Intel's kind."""
-    return Certificate.from_der(root.public_bytes(serialization.Encoding.DER))
+def anchor(root: bytes) -> Certificate:
+    """A trust anchor (DER) as a `Certificate`; MalformedEvidence if it is not of Intel's kind."""
+    return Certificate.from_der(root)
 
 
 def pem_chain(raw: bytes) -> tuple[bytes, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..encoding import strict_json
 from ..errors import MalformedEvidence
 from ..evidence import MAX_DEVICES, DeviceEvidence
-from ..keyset import sequence
+from ..values import sequence
 
 _SPACE = " \t\r\n"
 

@@ -16,9 +16,9 @@ from ..context import Context
 from ..errors import MalformedEvidence
 from ..evidence import DeviceEvidence
 from ..expected import Expected
-from ..keyset import string
 from ..sources import TinfoilDocument
 from ..standalone import DEVICE_SECTIONS, GPU, SWITCH, appraise_devices
+from ..values import string
 from ..verdict import Sheet
 from .checks import CompositeCheck as Check
 from .members import base64_bytes, devices, hex_bytes, members

@@ -1,8 +1,29 @@
 """NVIDIA's Remote Attestation Service: what it says of GPUs and switches, in signed tokens."""
 
-from .appraise import appraise
-from .checks import NrasCheck, NrasDeviceCheck
-from .policy import NrasPolicy
-from .response import NrasResponse
+from typing import TYPE_CHECKING
 
-__all__ = ["NrasCheck", "NrasDeviceCheck", "NrasPolicy", "NrasResponse", "appraise"]
+from ..lazily import lazily
+
+if TYPE_CHECKING:
+    from .appraisal import appraise
+    from .checks import NrasCheck, NrasDeviceCheck
+    from .policy import NrasPolicy
+    from .response import NrasResponse
+
+__all__ = [
+    "NrasCheck",
+    "NrasDeviceCheck",
+    "NrasPolicy",
+    "NrasResponse",
+    "appraise",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        ".appraisal": "appraise",
+        ".checks": "NrasCheck NrasDeviceCheck",
+        ".policy": "NrasPolicy",
+        ".response": "NrasResponse",
+    },
+)

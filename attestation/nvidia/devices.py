@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..context import Context
 from ..evidence import DeviceEvidence
 from ..verdict import Sheet
-from .appraise import mode
+from .appraisal import mode
 from .chain import CertificateChain
 from .checks import NvidiaListCheck as Check
 from .opaque import OpaqueData

@@ -1,7 +1,5 @@
 """The pinned roots of NVIDIA's two hierarchies, as a policy trusts them."""
 
-from cryptography.hazmat.primitives import serialization
-
 from ..context import Context
 from .chain import Certificate, certificate
 
@@ -11,9 +9,5 @@ CORIM_ROOT = "corim_signing_root_ca"
 
 def anchors(context: Context, name: str) -> tuple[Certificate, ...]:
     """The policy's roots for NVIDIA whose file name begins with `name`."""
-    found = context.policy.roots.of("nvidia")
-    return tuple(
-        certificate(root.public_bytes(serialization.Encoding.DER))
-        for stem, root in found.items()
-        if stem.startswith(name)
-    )
+    found = context.policy.roots.der("nvidia")
+    return tuple(certificate(root) for stem, root in found.items() if stem.startswith(name))

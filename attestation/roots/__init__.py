@@ -4,19 +4,22 @@
 vendors at once and for no real hardware. `Roots.from_directory` loads somebody's own, and says so.
 """
 
+import base64
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 from types import MappingProxyType
-from typing import Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from typing import TYPE_CHECKING, Self
 
 from ..errors import PolicyError
 from .pins import PINS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography import x509
 
 SIMULATOR = "simulator"
 VENDORS = frozenset({"amd", "intel", "nvidia", "azure", "aws", "google"})
@@ -26,17 +29,24 @@ VENDORS = frozenset({"amd", "intel", "nvidia", "azure", "aws", "google"})
 class Roots:
     """Certificates that are trusted because they are here, by vendor and file stem.
 
-    `names` is what the policy wrote; `simulated` and `custom` mark what a verdict must say.
+    `names` is what the policy wrote; `simulated` and `custom` mark what a verdict must say. An
+    anchor is a certificate, or its DER.
     """
 
     names: frozenset[str]
-    anchors: Mapping[str, Mapping[str, x509.Certificate]]
+    anchors: "Mapping[str, Mapping[str, x509.Certificate | bytes]]"
     simulated: bool = False
     custom: bool = False
 
-    def of(self, vendor: str) -> Mapping[str, x509.Certificate]:
-        """The certificates trusted for `vendor`, by stem such as "milan_ark"; empty if none are."""
-        return self.anchors.get(vendor, MappingProxyType({}))
+    def der(self, vendor: str) -> Mapping[str, bytes]:
+        """The certificates trusted for `vendor` in DER, by stem such as "milan_ark"; empty if none are."""
+        return {stem: _der(anchor) for stem, anchor in self.anchors.get(vendor, {}).items()}
+
+    def of(self, vendor: str) -> "Mapping[str, x509.Certificate]":
+        """The same, parsed."""
+        from cryptography import x509
+
+        return {stem: x509.load_der_x509_certificate(raw) for stem, raw in self.der(vendor).items()}
 
     @classmethod
     def pinned(cls, names: Iterable[str]) -> Self:
@@ -55,7 +65,7 @@ class Roots:
         return cls(names=chosen, anchors=MappingProxyType({name: _pinned(name) for name in chosen}))
 
     @classmethod
-    def from_directory(cls, directory: Path) -> Self:
+    def from_directory(cls, directory: "Path") -> Self:
         """Roots from `directory/<vendor>/*.pem`; the verdict will name them as custom."""
         folders = {path.name: path for path in directory.iterdir() if path.is_dir()}
         unknown = folders.keys() - VENDORS
@@ -67,7 +77,17 @@ class Roots:
         )
 
 
-def _read(folder: Path) -> Mapping[str, x509.Certificate]:
+def _der(anchor: "x509.Certificate | bytes") -> bytes:
+    if isinstance(anchor, bytes):
+        return anchor
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return anchor.public_bytes(Encoding.DER)
+
+
+def _read(folder: "Path") -> "Mapping[str, x509.Certificate]":
+    from cryptography import x509
+
     try:
         return {p.stem: x509.load_pem_x509_certificate(p.read_bytes()) for p in sorted(folder.glob("*.pem"))}
     except ValueError as error:
@@ -75,12 +95,12 @@ def _read(folder: Path) -> Mapping[str, x509.Certificate]:
 
 
 @lru_cache(maxsize=16)
-def _pinned(folder: str) -> Mapping[str, x509.Certificate]:
-    files = resources.files(__name__).joinpath(folder)
-    found: dict[str, x509.Certificate] = {}
+def _pinned(folder: str) -> Mapping[str, bytes]:
+    """The DER of the package's own files, each compared with its pin."""
+    found: dict[str, bytes] = {}
     for name, pin in PINS[folder].items():
-        certificate = x509.load_pem_x509_certificate(files.joinpath(f"{name}.pem").read_bytes())
-        if certificate.fingerprint(hashes.SHA256()).hex() != pin.fingerprint:
+        with open(os.path.join(os.path.dirname(__file__), folder, f"{name}.pem"), "rb") as file:
+            found[name] = base64.b64decode(b"".join(file.read().split(b"-----")[2].split()))
+        if hashlib.sha256(found[name]).hexdigest() != pin.fingerprint:
             raise RuntimeError(f"{folder}/{name}.pem is not the certificate that is pinned; reinstall")
-        found[name] = certificate
     return MappingProxyType(found)

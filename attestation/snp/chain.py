@@ -2,11 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from .. import certificates
 from ..certificates import Certificate
@@ -83,7 +79,7 @@ class Path:
 
         Where a single line is pinned, everything is judged under that one.
         """
-        anchors = roots.of("amd")
+        anchors = roots.der("amd")
         lines = {line for line in Product if f"{line.lower()}_ark" in anchors}
         product = leaf.product
         if product not in lines and len(lines) == 1:
@@ -94,7 +90,7 @@ class Path:
             leaf=leaf,
             product=product,
             issuer=_issuer(leaf, _candidates(leaf, product, anchors, others)),
-            root=_parsed(root) if root else None,
+            root=certificates.from_der(root) if root else None,
             supplied_roots=tuple(item for item in others if _self_issued(item)),
             known=tuple(sorted(lines)),
         )
@@ -167,7 +163,7 @@ class Path:
 def _candidates(
     leaf: EndorsementKey,
     product: Product | None,
-    anchors: Mapping[str, x509.Certificate],
+    anchors: Mapping[str, bytes],
     supplied: Iterable[Certificate],
 ) -> Iterator[Certificate]:
     """What may have issued `leaf`: the line's pinned ASK and ASVK, likelier first, then the rest."""
@@ -175,7 +171,7 @@ def _candidates(
     for stem in stems if product else ():
         anchor = anchors.get(f"{str(product).lower()}_{stem}")
         if anchor is not None:
-            yield _parsed(anchor)
+            yield certificates.from_der(anchor)
     yield from (item for item in supplied if not _self_issued(item))
 
 
@@ -188,11 +184,6 @@ def _issuer(leaf: EndorsementKey, candidates: Iterable[Certificate]) -> Certific
         if namesake is None and item.subject == leaf.certificate.issuer:
             namesake = item
     return namesake
-
-
-@lru_cache(maxsize=64)
-def _parsed(anchor: x509.Certificate) -> Certificate:
-    return certificates.from_der(anchor.public_bytes(Encoding.DER))
 
 
 def _self_issued(item: Certificate) -> bool:

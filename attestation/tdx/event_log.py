@@ -12,7 +12,7 @@ from typing import Any
 
 from ..encoding import strict_json
 from ..errors import MalformedEvidence
-from ..keyset import sequence
+from ..values import sequence
 from ..wire import Reader
 
 MAX_LOG = 4 * 1024 * 1024

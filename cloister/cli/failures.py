@@ -11,7 +11,16 @@ from attestation import (
     Rejected,
 )
 from attestation.ear import EarKeyError, EarRefused
-from client.errors import ClientError, Unreachable, WorkerBusy
+from client.errors import (
+    ApiFailure,
+    BrokenAnswer,
+    ClientError,
+    InsecureAddress,
+    NoUsableKey,
+    Unreachable,
+    WorkerBusy,
+    WorkerRefused,
+)
 from enclave.configuration import ConfigurationError
 
 NAMED = (AttestationError, ClientError, ConfigurationError)
@@ -26,8 +35,17 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (Rejected, ExitCode.REJECTED, "run `cloister verify URL --policy FILE` to see every check"),
     (Unreachable, ExitCode.UNEVALUABLE, "is the worker running there? `cloister serve` starts one"),
     (WorkerBusy, ExitCode.UNEVALUABLE, "try again later; nothing was started"),
-    (ClientError, ExitCode.INTERNAL, ""),
-    (AttestationError, ExitCode.INTERNAL, ""),
+    (InsecureAddress, ExitCode.USAGE, "use a policy with real roots for a worker elsewhere"),
+    (NoUsableKey, ExitCode.USAGE, "change the policy, or use a worker that offers the hybrid"),
+    (
+        BrokenAnswer,
+        ExitCode.INTERNAL,
+        "nothing of it may be relied on; ask again, by another way if it recurs",
+    ),
+    (WorkerRefused, ExitCode.INTERNAL, "attest again; check this machine's clock and the worker's version"),
+    (ApiFailure, ExitCode.INTERNAL, "the worker is attested and said no; mend the request"),
+    (ClientError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),
+    (AttestationError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),
 ]
 
 
@@ -35,6 +53,7 @@ def explain(error: Exception) -> int:
     """Print what happened and what to do to stderr; returns the exit code."""
     code, step = next((code, step) for kind, code, step in STEPS if isinstance(error, kind))
     sys.stderr.write(f"cloister: {error}\n")
-    if step:
-        sys.stderr.write(f"next: {step}\n")
+    sys.stderr.write(f"next: {step}\n")
+    if isinstance(error, ApiFailure) and error.status < 500:
+        return ExitCode.USAGE
     return error.verdict.exit_code if isinstance(error, Rejected) else code

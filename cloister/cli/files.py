@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attestation import Collateral, MalformedEvidence, PolicyError
 from attestation.collateral_store import read_bundle
-from attestation.recognise import collateral_in
+from attestation.vendor_collateral import collateral_in
 
 MAX_FILE = 16 * 1024 * 1024
 TOKEN_START = "eyJ"  # noqa: S105

@@ -29,12 +29,13 @@ class ApiError(Exception):
         self.headers = {"retry-after": str(retry_after)} if retry_after is not None else None
 
 
-def from_engine(error: EngineError) -> ApiError:
-    """What a client is told of an engine's refusal."""
+def from_engine(error: EngineError, param: str | None = None) -> ApiError:
+    """What a client is told of an engine's refusal; `param` is the field that held the prompt."""
     if isinstance(error, Overloaded):
         return ApiError(429, str(error), kind="rate_limit_error", code="overloaded", retry_after=1)
     if isinstance(error, PromptTooLong):
-        return ApiError(400, str(error), param="messages", code="context_length_exceeded")
+        message = f"{error}; shorten the prompt"
+        return ApiError(400, message, param=param, code="context_length_exceeded")
     return ApiError(500, "the engine could not answer", kind="server_error")
 
 

@@ -1,6 +1,6 @@
 """Requests as OpenAI's clients send them. A field that is not here, or not neutral, is refused."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,7 +45,9 @@ class StreamOptions(Strict):
 
 
 class Common(Strict):
-    """What chat and plain completions share."""
+    """What chat and plain completions share. `prompt_field` names the field that holds the prompt."""
+
+    prompt_field: ClassVar[str] = "prompt"
 
     model: str
     stream: bool = False
@@ -70,6 +72,8 @@ class Common(Strict):
 
 class ChatRequest(Common):
     """POST /v1/chat/completions."""
+
+    prompt_field: ClassVar[str] = "messages"
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -131,7 +131,7 @@ class Service:
                 )
             )
         except EngineError as error:
-            raise from_engine(error) from None
+            raise from_engine(error, request.prompt_field) from None
         return Generation(stream, self._text, request.stops(), len(ids))
 
 

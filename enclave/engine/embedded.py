@@ -22,6 +22,7 @@ from .loading import load_model
 from .plan import StepPlan
 from .sampling import choose, draws
 from .scheduler import Piece, Scheduler, Sequence
+from .weights import keep_in_secret_memory
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class EmbeddedEngine:
 
     def __init__(self, model: PreTrainedModel, options: EngineOptions) -> None:
         """Takes a model in evaluation mode; its attention is replaced. Raises ModelRefused."""
+        # Held here: the tensors are views of it.
+        self._secret, self.weights_memory = keep_in_secret_memory(model)
         config = model.config.get_text_config()
         self._arena = make_arena(model, options)
         self._forward = ForwardPass(model, self._arena)

@@ -1,4 +1,4 @@
-"""Gathers a bundle: the only place where REPORT_DATA is computed to be signed (design, section 3).
+"""Gathers a bundle: the only place where REPORT_DATA is computed to be signed (docs/spec/evidence.md).
 
 A caller chooses the nonce and nothing else: REPORT_DATA is a hash over nonce, keys, devices' evidence and
 workload, so no choice of nonce makes the CPU sign bytes that somebody wants signed.

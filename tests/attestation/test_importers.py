@@ -205,8 +205,8 @@ def test_the_hash_covers_every_part_in_order() -> None:
 def test_other_roots_do_not_do() -> None:
     case = load(ROUTER)
     text = (
-        'version = 1\nroots = ["nvidia"]\nmax_verdict_age = 60\n[composite]\nformats = ["tinfoil-v3"]\n[snp]\n'
-        'products = ["Genoa"]\nallow_any_measurement = true\nallow_any_tcb = true\n'
+        'version = 1\nroots = ["nvidia"]\nmax_verdict_age = 60\n[composite]\nformats = ["tinfoil-v3"]\n'
+        '[snp]\nproducts = ["Genoa"]\nallow_any_measurement = true\nallow_any_tcb = true\n'
     )
     policy = Policy.from_toml(text).with_roots(Roots.pinned({"nvidia"}))
     evidence = recognise(case.files)

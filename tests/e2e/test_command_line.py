@@ -87,8 +87,25 @@ def test_a_missing_policy_an_unreachable_worker_and_malformed_evidence(
 
 def test_a_simulated_worker_elsewhere_is_refused_before_anything_is_sent(worker: RunningWorker) -> None:
     done = cloister("ask", "x", "-p", str(worker.policy_file), "-u", "http://192.0.2.1:8420", timeout=20)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "allow_remote_simulation" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "other"), "not loaded; loaded: faq"),
+        (("--max-tokens", "1", "attestation " * 2000), "shorten the prompt"),
+    ],
+)
+def test_what_the_api_refuses_is_said_with_a_next_step(
+    worker: RunningWorker, arguments: tuple[str, ...], words: str
+) -> None:
+    *options, question = arguments if len(arguments) % 2 else (*arguments, "hello")
+    done = cloister("ask", question, *options, "-p", str(worker.policy_file), "-u", worker.url)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "next:" in done.stderr
 
 
 def test_measure_prints_what_serve_pinned_and_changes_with_an_engine_option(
@@ -107,7 +124,7 @@ def test_unknown_options_say_what_is_known() -> None:
     assert "max_rows" in done.stderr
 
 
-def test_the_command_starts_in_under_a_second() -> None:
+def test_help_comes_without_the_slow_imports() -> None:
     cloister("--version")
     start = time.perf_counter()
     done = cloister("--help")

@@ -7,6 +7,7 @@ import pytest
 
 from attestation import Rejected
 from client.openai import async_http_client, http_client
+from sealing import bhttp
 from tests.running import RunningWorker
 
 QUESTION = [{"role": "user", "content": "What is remote attestation?"}]
@@ -113,6 +114,23 @@ def test_a_rejected_worker_raises_the_verdict(worker: RunningWorker) -> None:
     )
     with client, pytest.raises(Rejected, match="software"):
         client.chat.completions.create(model="faq", messages=QUESTION)  # type: ignore[call-overload]
+
+
+def test_a_tenants_token_replaces_openais_key(worker: RunningWorker) -> None:
+    """Two Authorization fields would leave it to chance which one counts."""
+    transport = http_client(worker.url, worker.policy, token="tenant")
+    sent: list[list[bytes]] = []
+    client = transport._transport._client  # type: ignore[attr-defined]
+    original = client._channel.send
+
+    def send(request: bhttp.Request) -> object:
+        sent.append([value for name, value in request.headers if name == b"authorization"])
+        return original(request)
+
+    client._channel.send = send
+    with openai.OpenAI(base_url=f"{worker.url}/v1", api_key="none", http_client=transport) as one:
+        one.models.list()
+    assert sent == [[b"Bearer tenant"]]
 
 
 def test_requests_for_another_host_are_refused(worker: RunningWorker) -> None:

@@ -59,7 +59,7 @@ def _required(
 
 
 def _check_chain(sheet: Sheet, document: NitroDocument, context: Context) -> None:
-    pinned = anchors(context.policy.roots.of("aws").values())
+    pinned = anchors(context.policy.roots.der("aws").values())
     path = find(document.certificate, document.chain, pinned)
     expected = "a path to the pinned AWS root"
     if path is None:

@@ -7,17 +7,15 @@ import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from . import certificates
-from .collateral import Collateral, Kind
+from .collateral import Collateral
 from .encoding import strict_json
 from .errors import MalformedEvidence
 from .evidence import Bundle, DeviceEvidence
 from .importers.members import devices as devices_in
 from .importers.members import hex_bytes
-from .pieces import BANKS, MAX_FILE, Piece, identify
+from .pieces import BANKS, MAX_FILE, Piece
 from .sources import (
     AciEvidence,
     AzureVtpm,
@@ -36,11 +34,10 @@ from .sources import (
     TpmQuotes,
 )
 from .standalone import GPU, SWITCH
+from .vendor_collateral import COLLATERAL, Pieces, collateral_of, sort_pieces
 
 P = Piece
-Pieces = Mapping[Piece, list[bytes]]
 MAX_FILES = 64
-_COLLATERAL = {P.CRL, P.OCSP, P.TCB_INFO, P.QE_IDENTITY, P.KEY_SET, P.RIM, P.INTEL_CHAIN}
 _ASIDE = {P.TEXT, P.OTHER, P.PUBLIC_KEY}
 
 
@@ -61,29 +58,20 @@ def recognise(files: Mapping[str, bytes]) -> Recognised:
     """The one piece of evidence in `files`; MalformedEvidence says what was found or tried instead."""
     if not 0 < len(files) <= MAX_FILES:
         raise MalformedEvidence(f"{len(files)} files, not 1 to {MAX_FILES}")
-    kinds, pieces = _sorted(files)
-    found = set(pieces) - _COLLATERAL - _ASIDE
+    kinds, pieces = sort_pieces(files)
+    found = set(pieces) - COLLATERAL - _ASIDE
     recipe = next((item for item in RECIPES if item.needs <= found <= item.needs | item.may), None)
     if not found and P.RIM in pieces:
         recipe = _RIM
     if recipe is None:
         listed = ", ".join(f"{name}: {kind}" for name, kind in sorted(kinds.items()))
         raise MalformedEvidence(f"not one piece of evidence: {listed}")
-    used = recipe.needs | recipe.may | _COLLATERAL
+    used = recipe.needs | recipe.may | COLLATERAL
     return Recognised(
         evidence=recipe.make(pieces),
-        collateral=_collateral(pieces) if recipe is not _RIM else Collateral(),
+        collateral=collateral_of(pieces) if recipe is not _RIM else Collateral(),
         pieces=kinds,
         unused=tuple(sorted(name for name, kind in kinds.items() if kind not in used)),
-    )
-
-
-def collateral_in(files: Mapping[str, bytes]) -> Collateral:
-    """The collateral in `files`, by content; what is none is left out."""
-    pieces = _sorted(files)[1]
-    amd = tuple(pieces.get(P.CERTIFICATES, ()))
-    return _collateral(pieces).merged(
-        Collateral(MappingProxyType({Kind.AMD_CERTIFICATE: amd} if amd else {}))
     )
 
 
@@ -94,18 +82,6 @@ class Recipe:
     needs: frozenset[Piece]
     may: frozenset[Piece]
     make: Callable[[Pieces], Evidence]
-
-
-def _sorted(files: Mapping[str, bytes]) -> tuple[dict[str, Piece], dict[Piece, list[bytes]]]:
-    kinds: dict[str, Piece] = {}
-    pieces: dict[Piece, list[bytes]] = {}
-    for name, raw in sorted(files.items()):
-        try:
-            kinds[name], content = identify(raw)
-        except MalformedEvidence as error:
-            raise MalformedEvidence(f"{name}: {error}") from None
-        pieces.setdefault(kinds[name], []).append(content)
-    return kinds, pieces
 
 
 def _one(pieces: Pieces, kind: Piece) -> bytes:
@@ -275,37 +251,3 @@ RECIPES = (
     _recipe(_tpm, P.CERTIFICATES),
 )
 _RIM = _recipe(lambda p: RimEvidence(manifest=_one(p, P.RIM)), P.RIM)
-
-
-def _collateral(pieces: Pieces) -> Collateral:
-    items: dict[Kind, list[bytes]] = {}
-    for piece, kind in (
-        (P.TCB_INFO, Kind.INTEL_TCB_INFO),
-        (P.QE_IDENTITY, Kind.INTEL_QE_IDENTITY),
-        (P.INTEL_CHAIN, Kind.INTEL_TCB_SIGNING_CHAIN),
-        (P.INTEL_CHAIN, Kind.INTEL_PCK_CRL_CHAIN),
-        (P.RIM, Kind.NVIDIA_RIM),
-        (P.OCSP, Kind.NVIDIA_OCSP),
-    ):
-        items.setdefault(kind, []).extend(pieces.get(piece, ()))
-    for raw in pieces.get(P.CRL, ()):
-        items.setdefault(_crl_kind(raw), []).append(raw)
-    for raw in pieces.get(P.KEY_SET, ()):
-        items.setdefault(_key_set_kind(raw), []).append(raw)
-    return Collateral(MappingProxyType({kind: tuple(found) for kind, found in items.items() if found}))
-
-
-def _crl_kind(raw: bytes) -> Kind:
-    from .crl import load_crl
-
-    issuer = certificates.common_name(load_crl(raw).issuer)
-    if not issuer.startswith("Intel"):
-        return Kind.AMD_CRL
-    return Kind.INTEL_ROOT_CRL if "Root" in issuer else Kind.INTEL_PCK_CRL
-
-
-def _key_set_kind(raw: bytes) -> Kind:
-    """NRAS signs with elliptic curves, Azure Attestation with RSA."""
-    keys = strict_json(raw, limit=MAX_FILE)["keys"]
-    curve = any(isinstance(key, dict) and key.get("kty") == "EC" for key in keys)
-    return Kind.NVIDIA_NRAS_KEYS if curve else Kind.AZURE_MAA_KEYS

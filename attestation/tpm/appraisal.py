@@ -169,7 +169,7 @@ def _check_certificate(sheet: Sheet, evidence: TpmEvidence, der: bytes | None) -
 
 def _check_chain(sheet: Sheet, evidence: TpmEvidence, context: Context, rules: TpmPolicy) -> None:
     roots = context.policy.roots
-    pinned = anchors(root for vendor in sorted(rules.vendors) for root in roots.of(vendor).values())
+    pinned = anchors(root for vendor in sorted(rules.vendors) for root in roots.der(vendor).values())
     expected = f"a path to a root of {', '.join(sorted(rules.vendors))}"
     stapled = [
         item for raw in context.collateral.of(Kind.TPM_CERTIFICATE)[:16] for item in x509.load_all(raw)

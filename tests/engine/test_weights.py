@@ -1,0 +1,59 @@
+"""Weights live in secret memory where the kernel grants it, and the engine says which kind it is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from enclave.engine.weights import keep_in_secret_memory
+from enclave.memory import Kind, MemoryUnavailable, SecretMemory
+from tests.engine.models import load
+
+
+class Tied(nn.Module):
+    """Two layers over one tensor, an odd size, a buffer, an empty parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(7, 3)
+        self.two = nn.Linear(7, 3)
+        self.two.weight = self.one.weight
+        self.register_buffer("scale", torch.arange(5, dtype=torch.bfloat16))
+        self.empty = nn.Parameter(torch.empty(0))
+
+
+def granted(kind: Kind) -> None:
+    try:
+        SecretMemory(1 << 16, kinds=(kind,)).close()
+    except MemoryUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("kind", [Kind.MEMFD_SECRET, Kind.LOCKED])
+def test_values_move_unchanged_and_ties_stay(kind: Kind) -> None:
+    granted(kind)
+    model = Tied().requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    memory, said = keep_in_secret_memory(model, (kind,))
+    assert memory is not None
+    assert said == str(kind)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert model.one.weight.data_ptr() == model.two.weight.data_ptr()
+    raw = bytes(memory.buffer)
+    assert before["one.weight"].numpy().tobytes() in raw
+    model.one.weight.zero_()
+    assert before["one.weight"].numpy().tobytes() not in bytes(memory.buffer)  # a view, not a copy
+
+
+def test_without_protected_memory_the_weights_stay_and_it_is_said() -> None:
+    model = Tied().requires_grad_(False)
+    pointer = model.one.weight.data_ptr()
+    assert keep_in_secret_memory(model, ()) == (None, "ordinary")
+    assert model.one.weight.data_ptr() == pointer
+
+
+def test_an_engine_says_where_its_weights_are(model_directory: Callable[[str], Path]) -> None:
+    assert load(model_directory("llama")).weights_memory in ("memfd_secret", "locked", "ordinary")
