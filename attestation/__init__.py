@@ -89,7 +89,10 @@ __getattr__ = lazily(
         ".policy": "Policy WorkloadPolicy",
         ".recognition": "Recognised recognise",
         ".roots": "Roots",
-        ".sources": "AciEvidence AzureVtpm DstackDocument Evidence GpuEvidence MaaEvidence NitroEvidence NrasEvidence RimEvidence SgxEvidence SnpEvidence TdxEvidence TinfoilDocument TpmQuotes",
+        ".sources": (
+            "AciEvidence AzureVtpm DstackDocument Evidence GpuEvidence MaaEvidence NitroEvidence "
+            "NrasEvidence RimEvidence SgxEvidence SnpEvidence TdxEvidence TinfoilDocument TpmQuotes"
+        ),
         ".verdict": "ExitCode Outcome Result Verdict",
         ".verification": "verify",
     },

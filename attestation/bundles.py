@@ -1,7 +1,7 @@
 """How a Cloister bundle is judged: what ties CPU, devices, keys and workload together."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from .binding import digest, gpu_nonce, report_data
 from .checks import BundleCheck as Check
@@ -9,6 +9,7 @@ from .checks import CheckId
 from .context import Context
 from .evidence import Bundle
 from .expected import Expected
+from .freshness import check_age
 from .keyset import MAX_LIFETIME, Keyset, LoadedModel, Session, Workload
 from .policy import Policy, WorkloadPolicy
 from .sources import AzureVtpm
@@ -46,16 +47,6 @@ def _check_nonce(sheet: Sheet, bundle: Bundle, policy: Policy, expected: Expecte
     else:
         sheet.equal(Check.NONCE, bundle.nonce, expected.nonce)
     check_age(sheet, Check.FRESHNESS, policy, expected.nonce_age)
-
-
-def check_age(sheet: Sheet, check: CheckId, policy: Policy, age: timedelta | None) -> None:
-    """Record whether evidence came soon enough after its nonce was made."""
-    limit = policy.max_nonce_age
-    wanted = f"at most {limit.total_seconds():.0f} s"
-    if age is None:
-        sheet.unevaluable(check, "when the nonce was made is not known", wanted)
-    else:
-        sheet.record(check, timedelta() <= age <= limit, f"{age.total_seconds():.1f} s", wanted)
 
 
 def _check_keyset(sheet: Sheet, keyset: Keyset, now: datetime) -> datetime:

@@ -11,6 +11,7 @@ from .values import exact, hexadecimal, octets, sequence, string, uint
 MAX_KEYSET = 64 * 1024
 MAX_LIFETIME = 24 * 3600
 RECEIPT_KEY_SIZE = 32
+MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ class Workload:
         """The workload in `raw`; MalformedEvidence if it is anything but its own canonical form."""
         names = {"v", "software", "models", "adapters", "engine", "policies", "consent", "clock"}
         table = _versioned(raw, names, "workload")
-        return cls(
+        workload = cls(
             software=string(table["software"]),
             models=tuple(LoadedModel.from_json(item) for item in sequence(table["models"], "models")),
             adapters=tuple(LoadedModel.from_json(item) for item in sequence(table["adapters"], "adapters")),
@@ -169,6 +170,8 @@ class Workload:
             consent=string(table["consent"]),
             clock=string(table["clock"]),
         )
+        _check_names(workload)
+        return workload
 
 
 def _versioned(raw: bytes, names: set[str], what: str) -> Mapping[str, Any]:
@@ -196,3 +199,10 @@ def _check_distinct(keyset: Keyset) -> None:
     public = [key.public_key for key in keyset.ohttp] + [keyset.receipt_public_key]
     if not ids or len(set(ids)) != len(ids) or len(set(public)) != len(public):
         raise MalformedEvidence("keyset has no key, or a key id or key is repeated")
+
+
+def _check_names(workload: Workload) -> None:
+    """Names of models and adapters are distinct, so that a request means one; and short, see padding."""
+    names = [item.name for item in (*workload.models, *workload.adapters)]
+    if len(set(names)) != len(names) or any(not 0 < len(name) <= MAX_NAME for name in names):
+        raise MalformedEvidence("names of models and adapters are not distinct and of 1 to 64 characters")

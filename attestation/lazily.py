@@ -11,7 +11,7 @@ from typing import Any
 
 
 def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` for `names`, which maps each module to the names in it, separated by spaces."""
+    """A module's `__getattr__` for `names`: by module, the names in it, separated by spaces."""
     where = {name: module for module, listed in names.items() for name in listed.split()}
 
     def find(name: str) -> Any:

@@ -7,12 +7,14 @@ vendors' own; certificates are DER or PEM.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from .encoding import b64url_encode, canonical, strict_json
 from .errors import MalformedEvidence
-from .evidence import Bundle, DeviceEvidence
 from .values import exact, octets
+
+if TYPE_CHECKING:
+    from .evidence import Bundle, DeviceEvidence
 
 Pcrs = Mapping[str, Mapping[int, bytes]]
 """Register values by bank ("sha256") and index."""
@@ -49,7 +51,7 @@ class SgxEvidence:
 class GpuEvidence:
     """The NVIDIA GPUs and NVSwitches of one machine, which all answer one nonce."""
 
-    devices: tuple[DeviceEvidence, ...]
+    devices: "tuple[DeviceEvidence, ...]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,25 +164,14 @@ class DstackDocument:
 
     quote: bytes
     event_log: bytes | None = None
-    devices: tuple[DeviceEvidence, ...] = ()
+    devices: "tuple[DeviceEvidence, ...]" = ()
 
 
-Evidence = (
-    Bundle
-    | SnpEvidence
-    | TdxEvidence
-    | SgxEvidence
-    | GpuEvidence
-    | RimEvidence
-    | TpmQuotes
-    | NitroEvidence
-    | MaaEvidence
-    | NrasEvidence
-    | AciEvidence
-    | AzureVtpm
-    | TinfoilDocument
-    | DstackDocument
+Evidence: TypeAlias = (
+    "Bundle | SnpEvidence | TdxEvidence | SgxEvidence | GpuEvidence | RimEvidence | TpmQuotes | NitroEvidence"
+    " | MaaEvidence | NrasEvidence | AciEvidence | AzureVtpm | TinfoilDocument | DstackDocument"
 )
+"""Whatever `verify` judges."""
 
 
 def _registers(value: Any) -> Pcrs:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .context import Context
-from .evidence import DeviceEvidence
 from .expected import Expected
 from .sources import (
     AciEvidence,
@@ -23,6 +22,9 @@ from .sources import (
     TpmQuotes,
 )
 from .verdict import Sheet
+
+if TYPE_CHECKING:
+    from .evidence import DeviceEvidence
 
 Sheets = Sequence[Sheet]
 GPU, SWITCH = "nvidia-gpu", "nvidia-nvswitch"
@@ -53,7 +55,7 @@ class Form:
 
 
 def appraise_devices(
-    devices: Sequence[DeviceEvidence], context: Context, nonces: Sequence[bytes | None]
+    devices: "Sequence[DeviceEvidence]", context: Context, nonces: Sequence[bytes | None]
 ) -> list[Sheet]:
     """The sheets of GPUs and NVSwitches: all together under "devices", then each by itself.
 

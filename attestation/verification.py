@@ -1,15 +1,15 @@
 """`verify`: a pure function of (evidence, collateral, policy, nonce, now)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .bundles import appraise_bundle, check_age
 from .checks import EvidenceCheck as Check
 from .collateral import Collateral
 from .context import Context
-from .evidence import Bundle
 from .expected import Expected
+from .freshness import check_age
 from .policy import Policy
 from .sources import Evidence
 from .standalone import FORMS, Form
@@ -51,8 +51,6 @@ def verify(
         public_key=public_key,
         runtime=runtime,
     )
-    if isinstance(evidence, Bundle):
-        collateral = collateral.merged(evidence.collateral.stapled())
     context = Context(policy=policy, collateral=collateral, now=now)
     sheets, ends = _appraise(evidence, context, expected)  # 1, 2
     return Verdict.of(
@@ -65,12 +63,10 @@ def verify(
 
 
 def _appraise(evidence: Evidence, context: Context, expected: Expected) -> tuple[list[Sheet], datetime]:
+    form = FORMS.get(type(evidence))
+    if form is None:
+        return _appraise_bundle(evidence, context, expected)
     latest = context.now + context.policy.max_verdict_age
-    if isinstance(evidence, Bundle):
-        sheets, ends = appraise_bundle(evidence, context, expected)
-        strange = expected.given - {"nonce"}
-        return [*sheets, *([_strange(strange)] if strange else [])], ends
-    form = FORMS[type(evidence)]
     sheet = Sheet("evidence", {Check.POLICY})
     if not _check_policy(sheet, form, evidence, context.policy):
         return [sheet], latest
@@ -79,6 +75,18 @@ def _appraise(evidence: Evidence, context: Context, expected: Expected) -> tuple
     if expected.nonce_age is not None:
         check_age(sheet, Check.FRESHNESS, context.policy, expected.nonce_age)
     return [sheet, *form.appraise(evidence, context, expected)], latest
+
+
+def _appraise_bundle(evidence: Any, context: Context, expected: Expected) -> tuple[list[Sheet], datetime]:
+    from .bundles import appraise_bundle  # whoever judges a single report does without
+    from .evidence import Bundle
+
+    if not isinstance(evidence, Bundle):
+        raise TypeError(f"{type(evidence).__name__} is no evidence")
+    collateral = context.collateral.merged(evidence.collateral.stapled())
+    sheets, ends = appraise_bundle(evidence, replace(context, collateral=collateral), expected)
+    strange = expected.given - {"nonce"}
+    return [*sheets, *([_strange(strange)] if strange else [])], ends
 
 
 def _check_policy(sheet: Sheet, form: Form, evidence: Evidence, policy: Policy) -> bool:

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,9 +132,9 @@ class Unattested:
         Raises Unreachable, WorkerBusy, WorkerRefused, MalformedEvidence.
         """
         nonce = os.urandom(NONCE_SIZE)
-        started = time.monotonic()
+        started = _elapsed()
         bundle = Bundle.from_json(await self._fetch(nonce, session))
-        age = timedelta(seconds=time.monotonic() - started)
+        age = timedelta(seconds=_elapsed() - started)
         now = datetime.fromtimestamp(self.clock(), UTC)
         return bundle, verify(bundle, self.collateral, self.policy, nonce=nonce, now=now, nonce_age=age)
 
@@ -157,12 +158,17 @@ class Unattested:
             return await read_all(response, MAX_BUNDLE)
 
 
+def _elapsed() -> float:
+    """Seconds that also pass while the machine sleeps, where the system can count them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 async def refusal(response: WireResponse) -> WorkerBusy | WorkerRefused:
     """The error for an answer of the gateway that is not the one asked for."""
     raw = await read_all(response, MAX_PROBLEM)
     if response.status == 503:
         after = response.headers.get("retry-after", "1")
-        return WorkerBusy(int(after) if after.isdigit() and len(after) < 6 else 1)
+        return WorkerBusy(int(after) if re.fullmatch("[0-9]{1,5}", after) else 1)
     return WorkerRefused(response.status, parse_problem(raw))
 
 

@@ -12,21 +12,24 @@ async def event_data(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
 
     Raises BrokenAnswer for an event of more than 4 MiB or one that is not UTF-8.
     """
-    buffer = bytearray()
+    begun = bytearray()
     data: list[bytes] = []
+    size = 0
     async for piece in pieces:
-        buffer += piece
-        *lines, rest = bytes(buffer).split(b"\n")
-        buffer = bytearray(rest)
-        if len(buffer) > MAX_EVENT:
+        *lines, rest = piece.split(b"\n")
+        if lines:
+            lines[0], begun = bytes(begun) + lines[0], bytearray()
+        begun += rest
+        if len(begun) + size > MAX_EVENT:
             raise BrokenAnswer("an event exceeds 4 MiB")
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
+                size += len(line)
             elif not line and data:
                 yield _text(b"\n".join(data))
-                data = []
+                data, size = [], 0
 
 
 def _text(raw: bytes) -> str:

@@ -73,6 +73,7 @@ class HttpWire:
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                auto_decompress=False,
             )
         return self._session
 

@@ -3,6 +3,7 @@
 Paths are not measured because the files behind them are: their roots stand in the workload.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Self
 from enclave.engine.interface import EngineOptions
 
 SOFTWARE = "cloister 0.1.0"
+_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
 class ConfigurationError(ValueError):
@@ -28,6 +30,14 @@ class Configuration:
     engine: EngineOptions = field(default_factory=EngineOptions)
     host: str = "127.0.0.1"
     port: int = 8420
+
+    def __post_init__(self) -> None:
+        names = [self.name, *self.adapters]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"two models or adapters have one name: {', '.join(sorted(names))}")
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise ConfigurationError(f"{name!r} is not a name: 1 to 64 of letters, digits, . _ : / -")
 
     def measured(self) -> dict[str, Any]:
         """What goes into the measurement: JSON values."""

@@ -176,8 +176,11 @@ class Identity:
             self._sessions[held.config.key_id] = held
             return Session(key=_public(held.config), not_after=until).to_bytes()
 
-    def next_session(self) -> bytes | None:
-        """As `new_session`, but None where that raises Busy."""
+    def next_session(self, *, spare: int = 0) -> bytes | None:
+        """As `new_session`, but None where that raises Busy, or where fewer than `spare` would be left."""
+        with self._tended():
+            if len(self._sessions) >= self._max_pending - spare:
+                return None
         try:
             return self.new_session()
         except Busy:

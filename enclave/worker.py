@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from attestation import Bundle, LoadedModel, Workload
 from attestation.binding import sha256
@@ -42,6 +43,10 @@ log = logging.getLogger(__name__)
 
 ROTATION_CHECK = 60.0
 STOP_GRACE = 3
+KEPT_FOR_ANSWERS = 128
+"""One-time keys that asking for evidence, which anybody may, cannot use up."""
+MAX_HEAD = 512 * 1024
+MAX_CONNECTIONS = 1024
 
 
 class Worker:
@@ -100,7 +105,7 @@ class Worker:
         return gather(
             nonce,
             self._identity.keyset_bytes,
-            self._identity.next_session() if session else None,
+            self._identity.next_session(spare=KEPT_FOR_ANSWERS) if session else None,
             self.workload,
             cpu=self._cpu,
             devices=self._devices,
@@ -141,6 +146,32 @@ async def _maintained(worker: Worker) -> AsyncIterator[None]:
             await task
 
 
+class BoundedHead(HttpToolsProtocol):
+    """uvicorn's protocol, which closes a connection whose request line and headers exceed 512 KiB."""
+
+    _head = 0
+    _inside = False
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a body."""
+        if not self._inside:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """A body follows, which the gateway bounds."""
+        self._inside, self._head = True, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next request may begin."""
+        self._inside, self._head = False, 0
+        super().on_message_complete()
+
+
 class _Server(uvicorn.Server):
     """Says where it listens once it does."""
 
@@ -157,7 +188,8 @@ async def serve(worker: Worker, host: str, port: int) -> None:
     config = uvicorn.Config(
         worker.gateway(),
         loop="uvloop",
-        http="httptools",
+        http=BoundedHead,
+        limit_concurrency=MAX_CONNECTIONS,
         lifespan="off",
         access_log=False,
         log_level="warning",

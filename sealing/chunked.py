@@ -18,7 +18,8 @@ from .errors import (
     TruncatedMessage,
 )
 from .hpke import N_TAG, PrivateKey, Suite
-from .keyconfig import GatewayKey, KeyConfig, KeyLookup
+from .kem import kem_sizes
+from .keyconfig import KeyConfig, KeyLookup
 from .octets import Octets, decode_varint, encode_varint
 
 MEDIA_TYPE_CHUNKED_REQUEST: Final = "message/ohttp-chunked-req"
@@ -233,13 +234,12 @@ class ChunkedRequestOpener(_Opener):
         super().__init__(max_chunk)
         self._lookup = lookup
         self._header = b""
-        self._key: GatewayKey | None = None
         self._suite: Suite | None = None
         self._exchange: Exchange | None = None
 
     @property
     def key_id(self) -> int | None:
-        """The key identifier, once the header has arrived and names a key."""
+        """The key identifier, once the encapsulated key has arrived and the header names a key."""
         return None if self._suite is None else self._header[0]
 
     @property
@@ -259,15 +259,14 @@ class ChunkedRequestOpener(_Opener):
         return ChunkedResponseSealer(self._exchange, testing_nonce=testing_nonce)
 
     def _begin(self) -> _Open | None:
-        if self._suite is None:
-            header = self._take(HEADER_SIZE)
-            if header is None:
+        if not self._header:
+            self._header = self._take(HEADER_SIZE) or b""
+            if not self._header:
                 return None
-            self._header = header
-            self._key, self._suite = select_key(header, self._lookup)
-        enc = self._take(self._suite.n_enc)
-        if enc is None or self._key is None:
+        enc = self._take(kem_sizes(int.from_bytes(self._header[1:3])).n_enc)
+        if enc is None:
             return None
-        key, self._key = self._key, None  # a one-time key lives no longer than its owner keeps it
+        # Only now: whoever sends slowly must not keep a one-time key beyond the time its owner gives it.
+        key, self._suite = select_key(self._header, self._lookup)
         context, self._exchange = accept_request(CHUNKED, self._header, enc, key, self._suite)
         return context.open

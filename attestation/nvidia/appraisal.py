@@ -11,7 +11,7 @@ from .checks import NvidiaCheck as Check
 from .manifests import ALWAYS, check_manifests, check_signers, check_status
 from .opaque import DISABLED, ENABLED, FeatureFlag, OpaqueData, OpaqueType
 from .policy import DevicePolicy, NvidiaGpuPolicy, NvidiaSwitchPolicy
-from .report import SPDM_VERSION, GpuReport
+from .report import SPDM_VERSION, GpuReport, gpu_report
 from .rim import Rim
 from .roots import DEVICE_ROOT, anchors
 from .signature import ecdsa_p384
@@ -45,7 +45,7 @@ def appraise(report: bytes, chain: bytes, context: Context, *, subject: str, non
     rules = context.policy.nvidia_gpu
     if rules is None:
         raise PolicyError("the policy has no [nvidia_gpu] section")
-    parsed, offered = GpuReport.from_bytes(report), CertificateChain.from_pem(chain)
+    parsed, offered = gpu_report(report), CertificateChain.from_pem(chain)
     conflict = {Check.RIM_CONFLICT} if rules.require_rims and not rules.allow_missing_rim else set()
     sheet = Sheet(subject, _required(rules, offered.tcb_info) | {Check.DRIVER, Check.MODE} | conflict)
     _check_device(sheet, parsed, offered, context, rules, nonce)
@@ -72,7 +72,7 @@ def appraise_switch(
     rules: NvidiaSwitchPolicy,
 ) -> Sheet:
     """Every check on an NVSwitch's report and PEM chain under `rules`; else as `appraise`."""
-    parsed, offered = GpuReport.from_bytes(report), CertificateChain.from_pem(chain)
+    parsed, offered = gpu_report(report), CertificateChain.from_pem(chain)
     sheet = Sheet(subject, _required(rules, offered.tcb_info))
     _check_device(sheet, parsed, offered, context, rules, nonce)
     versions = {"BIOS": parsed.opaque.vbios_version}

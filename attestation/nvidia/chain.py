@@ -59,6 +59,7 @@ class Certificate:
     signs_certificates: bool
     signs_data: bool
     understood: bool
+    name: str
 
     @classmethod
     def from_der(cls, raw: bytes) -> Self:
@@ -81,6 +82,7 @@ class Certificate:
         return cls(
             raw=raw,
             parsed=certificate,
+            name=_name(certificate.subject),
             spki=key.public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             ),
@@ -94,12 +96,6 @@ class Certificate:
             signs_data=usage is not None and usage.digital_signature,
             understood=critical <= _UNDERSTOOD,
         )
-
-    @property
-    def name(self) -> str:
-        """The subject's common name, or its whole name."""
-        names = self.parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        return str(names[0].value) if names else self.parsed.subject.rfc4514_string()
 
     @property
     def key_id(self) -> str:
@@ -118,6 +114,12 @@ class Certificate:
         """Whether `issuer` may issue certificates and issued this one with ECDSA and SHA-384."""
         names = self.issuer == issuer.subject
         return names and issuer.authority and issuer.signs_certificates and _signed(self.raw, issuer.raw)
+
+
+def _name(subject: x509.Name) -> str:
+    """The common name, or the whole name."""
+    names = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(names[0].value) if names else subject.rfc4514_string()
 
 
 @dataclass(frozen=True)

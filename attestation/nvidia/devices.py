@@ -10,7 +10,7 @@ from .chain import CertificateChain
 from .checks import NvidiaListCheck as Check
 from .opaque import OpaqueData
 from .policy import NvidiaSwitchPolicy
-from .report import GpuReport
+from .report import gpu_report
 
 GPU = "nvidia-gpu"
 SWITCH = "nvidia-nvswitch"
@@ -28,8 +28,7 @@ def appraise_list(
     Devices other than GPUs and NVSwitches are not looked at. Raises MalformedEvidence.
     """
     reports = {
-        kind: [GpuReport.from_bytes(each.report) for each in devices if each.tee == kind]
-        for kind in (GPU, SWITCH)
+        kind: [gpu_report(each.report) for each in devices if each.tee == kind] for kind in (GPU, SWITCH)
     }
     gpus = [report.opaque for report in reports[GPU]]
     switches = [report.opaque for report in reports[SWITCH]]

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from ..errors import MalformedEvidence
 
@@ -61,8 +61,7 @@ class FeatureFlag(IntEnum):
     PROTECTED_PCIE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class OpaqueField:
+class OpaqueField(NamedTuple):
     """One field as received; `kind` is an OpaqueType where that names it."""
 
     kind: int
@@ -110,7 +109,10 @@ class OpaqueData:
 
     def get(self, kind: OpaqueType) -> bytes | None:
         """The raw value of `kind`."""
-        return next((field.value for field in self.fields if field.kind == kind), None)
+        for field in self.fields:
+            if field.kind == kind:
+                return field.value
+        return None
 
     def check(self) -> None:
         """MalformedEvidence if a field that verification reads has not the form of its type."""
@@ -126,7 +128,7 @@ class OpaqueData:
         if value is None:
             return None
         stripped = value.rstrip(b"\0")
-        if len(value) > _TEXT_LIMIT or not all(0x20 <= byte < 0x7F for byte in stripped):
+        if len(value) > _TEXT_LIMIT or not (stripped.isascii() and stripped.decode("ascii").isprintable()):
             raise MalformedEvidence(f"opaque field {kind.name} is not short ASCII text")
         return stripped.decode("ascii")
 

@@ -3,7 +3,7 @@
 import hashlib
 import struct
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 from ..errors import MalformedEvidence
@@ -144,6 +144,12 @@ class GpuReport:
     def measurement(self, index: int) -> bytes | None:
         """The value of SPDM block `index`."""
         return next((block.value for block in self.measurements if block.index == index), None)
+
+
+@lru_cache(maxsize=64)
+def gpu_report(raw: bytes) -> GpuReport:
+    """The report in `raw`, parsed once for equal bytes: alone, and in the list it is part of."""
+    return GpuReport.from_bytes(raw)
 
 
 class _Reader:

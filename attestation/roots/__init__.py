@@ -72,6 +72,8 @@ class Roots:
         if unknown or not folders:
             raise PolicyError(f"{directory}: expected folders named after vendors {sorted(VENDORS)}")
         anchors = {name: _read(path) for name, path in folders.items()}
+        if any(_public(c) in _simulated_keys() for found in anchors.values() for c in found.values()):
+            raise PolicyError(f'{directory} holds the simulator\'s roots: write roots = ["simulator"] instead')
         return cls(
             names=frozenset({f"directory {directory}"}), anchors=MappingProxyType(anchors), custom=True
         )
@@ -83,6 +85,18 @@ def _der(anchor: "x509.Certificate | bytes") -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return anchor.public_bytes(Encoding.DER)
+
+
+def _public(certificate: "x509.Certificate") -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _simulated_keys() -> frozenset[bytes]:
+    """The public keys of the simulator's roots, whose private keys anybody has."""
+    roots = Roots.pinned({SIMULATOR})
+    return frozenset(_public(c) for vendor in roots.anchors for c in roots.of(vendor).values())
 
 
 def _read(folder: "Path") -> "Mapping[str, x509.Certificate]":

@@ -49,10 +49,15 @@ STEPS: list[tuple[type[Exception], int, str]] = [
 ]
 
 
+def printable(text: str) -> str:
+    """`text` without anything that a terminal would obey: it may quote what an operator sent."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def explain(error: Exception) -> int:
     """Print what happened and what to do to stderr; returns the exit code."""
     code, step = next((code, step) for kind, code, step in STEPS if isinstance(error, kind))
-    sys.stderr.write(f"cloister: {error}\n")
+    sys.stderr.write(f"cloister: {printable(str(error))}\n")
     sys.stderr.write(f"next: {step}\n")
     if isinstance(error, ApiFailure) and error.status < 500:
         return ExitCode.USAGE

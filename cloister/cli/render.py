@@ -8,6 +8,8 @@ from rich.text import Text
 
 from attestation import Outcome, Result, Verdict
 
+from .failures import printable
+
 MARKS = {
     Outcome.PASS: ("pass", "green"),
     Outcome.FAIL: ("FAIL", "bold red"),
@@ -59,8 +61,7 @@ def _line(console: Console, value: Verdict, result: Result, width: int) -> None:
 
 def shorten(text: str) -> str:
     """`text` for a terminal: long hexadecimal cut to 16 digits (--json prints it whole), no control codes."""
-    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return _LONG_HEX.sub(lambda match: match[0][:16] + "...", safe)
+    return _LONG_HEX.sub(lambda match: match[0][:16] + "...", printable(text))
 
 
 def _clock(moment: datetime) -> str:

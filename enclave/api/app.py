@@ -1,12 +1,14 @@
 """The API's paths: models, chat completions, completions."""
 
+import asyncio
 import time
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header
+from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from .answers import collect, envelope, stream
+from .bodies import parsed
 from .errors import install
 from .schemas import ChatRequest, Common, CompletionRequest
 from .service import Generation, Piece, Service
@@ -34,18 +36,20 @@ def build(service: Service, tenants: Tenants) -> FastAPI:
         return _model(name, service.created)
 
     @app.post("/v1/chat/completions")
-    async def chat(request: ChatRequest) -> Response:
+    async def chat(http: Request) -> Response:
+        request = await parsed(http, ChatRequest)
         service.check_model(request.model)
-        ids = service.chat_ids([message.as_turn() for message in request.messages])
+        turns = [message.as_turn() for message in request.messages]
+        ids = await asyncio.to_thread(service.chat_ids, turns)  # tokenizing a long text takes a while
         generation = await service.start(request, ids, request.limit())
         return await _chat(request, generation)
 
     @app.post("/v1/completions")
-    async def completions(request: CompletionRequest) -> Response:
+    async def completions(http: Request) -> Response:
+        request = await parsed(http, CompletionRequest)
         service.check_model(request.model)
-        generation = await service.start(
-            request, service.prompt_ids(request.prompt), request.max_tokens or 16
-        )
+        ids = await asyncio.to_thread(service.prompt_ids, request.prompt)
+        generation = await service.start(request, ids, request.max_tokens or 16)
         return await _completion(request, generation)
 
     return app

@@ -1,13 +1,12 @@
 """Errors in OpenAI's shape: {"error": {"message", "type", "param", "code"}}."""
 
-from typing import Any
-
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from enclave.engine.interface import EngineError, Overloaded, PromptTooLong
+
+MAX_PARAM = 128
 
 
 class ApiError(Exception):
@@ -48,17 +47,11 @@ def unknown_model(name: str, known: list[str]) -> ApiError:
 def install(app: FastAPI) -> None:
     """Answer every error of `app` in OpenAI's shape."""
     app.exception_handler(ApiError)(_api_error)
-    app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_error)
 
 
 async def _api_error(_: Request, error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, error.status, headers=error.headers)
-
-
-async def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    return JSONResponse(_describe(first).body, 400)
 
 
 async def _http_error(_: Request, error: HTTPException) -> JSONResponse:
@@ -67,13 +60,10 @@ async def _http_error(_: Request, error: HTTPException) -> JSONResponse:
     return JSONResponse(wrapped.body, error.status_code)
 
 
-def _describe(fault: dict[str, Any]) -> ApiError:
-    param = ".".join(str(part) for part in fault["loc"] if part != "body") or None
-    if fault["type"] == "json_invalid":
-        return ApiError(400, "the body is not valid JSON", code="invalid_json")
-    if fault["type"] == "extra_forbidden":
-        message = f"{param} is not supported by this worker; leave it out"
-        return ApiError(400, message, param=param, code="unsupported")
-    if param is None:
-        return ApiError(400, "the body is not a JSON object sent as application/json", code="invalid_json")
-    return ApiError(400, f"{param}: {fault['msg']}", param=param)
+def from_fault(kind: str, place: tuple[int | str, ...], message: str) -> ApiError:
+    """What a client is told of the first fault that validation found, in pydantic's terms."""
+    param = ".".join(str(part) for part in place)[:MAX_PARAM]
+    if kind == "extra_forbidden":
+        text = f"{param} is not supported by this worker; leave it out"
+        return ApiError(400, text, param=param, code="unsupported")
+    return ApiError(400, f"{param}: {message}", param=param)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 MAX_TEXT = 4 * 1024 * 1024
+MAX_PROMPT = 1 << 20
 
 
 class Strict(BaseModel):
@@ -26,7 +27,10 @@ class ChatMessage(Strict):
     """One turn. `developer` is read as `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, Field(max_length=MAX_TEXT)] | list[TextPart]
+    content: (
+        Annotated[str, Field(max_length=MAX_TEXT)]
+        | Annotated[list[TextPart], Field(max_length=256, fail_fast=True)]
+    )
     name: None = None
 
     def as_turn(self) -> dict[str, str]:
@@ -54,7 +58,7 @@ class Common(Strict):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     seed: Seed | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     n: Literal[1] | None = None
@@ -75,7 +79,7 @@ class ChatRequest(Common):
 
     prompt_field: ClassVar[str] = "messages"
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: Literal[False] | None = None
@@ -88,7 +92,10 @@ class ChatRequest(Common):
 class CompletionRequest(Common):
     """POST /v1/completions. `prompt` is one text or one list of token ids."""
 
-    prompt: Annotated[str, Field(max_length=MAX_TEXT)] | Annotated[list[int], Field(min_length=1)]
+    prompt: (
+        Annotated[str, Field(max_length=MAX_TEXT)]
+        | Annotated[list[int], Field(min_length=1, max_length=MAX_PROMPT, fail_fast=True)]
+    )
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None

@@ -14,6 +14,7 @@ from .errors import ApiError, from_engine, unknown_model
 from .schemas import Common
 
 Reason = Literal["stop", "length"]
+MAX_TOKEN_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Service:
 
     def chat_ids(self, turns: Sequence[dict[str, str]]) -> tuple[int, ...]:
         """Token ids of a conversation; ApiError 400 if the model cannot take it."""
+        self._check_length(sum(len(turn["content"]) for turn in turns), "messages")
         try:
             return self._text.chat(turns)
         except (UnsupportedChat, ValueError) as error:
@@ -104,6 +106,7 @@ class Service:
             if not all(0 <= token < self._text.vocabulary for token in prompt):
                 raise ApiError(400, "prompt: a token id is outside the vocabulary", param="prompt")
             return tuple(prompt)
+        self._check_length(len(prompt), "prompt")
         try:
             ids = self._text.encode(prompt)
         except ValueError as error:
@@ -111,6 +114,13 @@ class Service:
         if not ids:
             raise ApiError(400, "prompt: is empty", param="prompt")
         return ids
+
+    def _check_length(self, characters: int, param: str) -> None:
+        """ApiError 400 for a text that cannot fit, before time is spent on tokenizing it."""
+        limit = self._runner.context_length * MAX_TOKEN_CHARACTERS
+        if characters > limit:
+            message = f"the prompt has {characters} characters; it cannot fit. Shorten the prompt"
+            raise ApiError(400, message, param=param, code="context_length_exceeded")
 
     async def start(self, request: Common, ids: tuple[int, ...], limit: int | None) -> Generation:
         """Hand a request to the engine; ApiError if it will not take it."""

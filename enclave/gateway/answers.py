@@ -5,6 +5,9 @@ from typing import Protocol
 from sealing import bhttp, ohttp, padding
 
 CHUNK = 256 * 1024
+HEAD = 4096
+_SMALLEST_COMMENT = padding.MIN_COMMENT + 1
+_TOKEN = 160
 EVENT_STREAM = b"text/event-stream"
 
 
@@ -36,6 +39,8 @@ class ChunkedAnswer:
         self._encoder = bhttp.ResponseEncoder()
         self._stream = False
         self._pending = bytearray()
+        self._floor = padding.EVENT_FLOOR
+        self._first = True
 
     def head(self, status: int, headers: bhttp.Fields) -> bytes:
         """The response nonce; an event stream's headers too, so that the client can begin."""
@@ -43,9 +48,18 @@ class ChunkedAnswer:
         self._stream = kind.split(b";")[0].strip() == EVENT_STREAM
         head = self._encoder.head(status, headers)
         if self._stream:
-            return self._sealer.header + self._sealer.seal(head)
+            return self._sealer.header + self._sealer.seal(head + self._fill(len(head)))
         self._pending += head
         return self._sealer.header
+
+    def _fill(self, size: int) -> bytes:
+        """A comment that fills a head of `size` bytes to its bucket, with or without a next key in it."""
+        room = padding.bucket(size + _SMALLEST_COMMENT, smallest=HEAD) - size
+        for prefix in (1, 2, 4):  # how many bytes its length takes
+            comment = self._encoder.data(padding.sse_comment(max(room - prefix, padding.MIN_COMMENT)))
+            if len(comment) == room:
+                return comment
+        return comment
 
     def data(self, piece: bytes) -> bytes:
         """Whole events, padded; of other bodies, whole chunks of 256 KiB."""
@@ -58,7 +72,10 @@ class ChunkedAnswer:
             return b""
         events = bytes(self._pending[:border])
         del self._pending[:border]
-        return self._sealer.seal(self._encoder.data(padding.pad_event(events)))
+        if self._first:
+            # The first event repeats what every event repeats (id, model's name); room for a token beside it.
+            self._first, self._floor = False, padding.bucket(len(events) + _TOKEN, smallest=self._floor)
+        return self._sealer.seal(self._encoder.data(padding.pad_event(events, smallest=self._floor)))
 
     def _bulk(self, piece: bytes) -> bytes:
         self._pending += self._encoder.data(piece)

@@ -13,7 +13,7 @@ from sealing.envelope import (
     Envelope,
     session_field,
 )
-from sealing.errors import MalformedMessage, MessageTooLarge, SealingError, UnknownKey
+from sealing.errors import MalformedMessage, SealingError, UnknownKey
 
 from .answers import ChunkedAnswer, SealedAnswer, WholeAnswer
 from .inner import SealedCall
@@ -33,6 +33,7 @@ from .plain import (
 from .replay import Admission, ReplayCache
 
 PROBLEM_JSON = "application/problem+json"
+MAX_PIECES = 4096
 
 
 class Keys(Protocol):
@@ -77,7 +78,7 @@ class ObliviousHandler:
     metrics: Metrics
     replay: ReplayCache
     clock: Callable[[], float]
-    max_request: int = 16 * 1024 * 1024
+    max_request: int = 2 * 1024 * 1024
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, from the outside in. Every failure to open looks the same from outside."""
@@ -87,7 +88,7 @@ class ObliviousHandler:
             self.metrics.request("unknown_key")
             detail = "the key of this request is not in use; attest again and use the attested keys"
             await problem(send, 422, "unknown key", detail, kind=PROBLEM_KEY)
-        except (BodyTooLarge, MessageTooLarge):
+        except BodyTooLarge:
             self.metrics.request("too_large")
             await problem(send, 413, "request too large", f"at most {self.max_request} bytes")
         except ClientGone:
@@ -110,17 +111,18 @@ class ObliviousHandler:
 
     async def _open_chunked(self, receive: Receive) -> Opened:
         opener = ohttp.ChunkedRequestOpener(self.keys.lookup)
-        decoder = bhttp.RequestDecoder(bhttp.Limits(body=self.max_request))
+        decoder = bhttp.RequestDecoder(bhttp.Limits(body=self.max_request, pieces=MAX_PIECES))
         events: list[bhttp.Event] = []
         erased = False
         async for piece in body_chunks(receive, self.max_request):
             for plaintext in opener.feed(piece):
-                events += decoder.feed(plaintext)
                 erased = erased or self._erase(opener.key_id)
-        for plaintext in opener.close():
-            events += decoder.feed(plaintext)
+                events += decoder.feed(plaintext)
+        last = opener.close()
         if not erased:
             self._erase(opener.key_id)
+        for plaintext in last:
+            events += decoder.feed(plaintext)
         request = _assemble(events + decoder.close())
         enc = opener.enc or b""
         return Opened(
@@ -130,7 +132,9 @@ class ObliviousHandler:
     async def _open_whole(self, receive: Receive) -> Opened:
         opened = ohttp.open_request(self.keys.lookup, await read_body(receive, self.max_request))
         self._erase(opened.key_id)
-        request = bhttp.decode_request(opened.plaintext, limits=bhttp.Limits(body=self.max_request))
+        request = bhttp.decode_request(
+            opened.plaintext, limits=bhttp.Limits(body=self.max_request, pieces=MAX_PIECES)
+        )
         envelope = Envelope.from_fields(request.headers)
         return Opened(request, envelope, opened.enc, WholeAnswer(opened.exchange))
 
@@ -140,14 +144,15 @@ class ObliviousHandler:
         return True
 
     async def _answer(self, opened: Opened, receive: Receive, send: Send) -> None:
-        session = self.keys.next_session()
-        call = SealedCall(opened.answer, send, (session_field(session),) if session else ())
         try:
             self._admit(opened)
         except Refused as refused:
-            self.metrics.request("refused")
-            await call.reply(refused.status, refused.body, PROBLEM_JSON)
+            # No next key: replaying a request must not use up one-time keys. Counted like any answer.
+            await SealedCall(opened.answer, send, ()).reply(refused.status, refused.body, PROBLEM_JSON)
+            self.metrics.request("answered")
             return
+        session = self.keys.next_session()
+        call = SealedCall(opened.answer, send, (session_field(session),) if session else ())
         with self.metrics.in_flight():
             await call.run(self.application, opened.request, receive)
         self.metrics.request("answered" if call.finished else "broken_off")

@@ -15,6 +15,9 @@ Headers = Iterable[tuple[bytes, bytes]]
 BODY_IDLE = 20.0
 """Seconds that a request's body may stand still."""
 
+BODY_DEADLINE = 120.0
+"""Seconds that a request's body may take altogether: a slow one must not hold keys or memory."""
+
 
 class BodyTooLarge(Exception):
     """A body above the limit; it was not read to its end."""
@@ -27,14 +30,16 @@ class ClientGone(Exception):
 async def body_chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
     """The pieces of a request's body, at most `limit` bytes together.
 
-    Raises BodyTooLarge, ClientGone (also after 20 s without a byte).
+    Raises BodyTooLarge, ClientGone (also after 20 s without a byte, or 120 s in all).
     """
     size = 0
+    end = asyncio.get_running_loop().time() + BODY_DEADLINE
     while True:
+        left = end - asyncio.get_running_loop().time()
         try:
-            message = await asyncio.wait_for(receive(), BODY_IDLE)
+            message = await asyncio.wait_for(receive(), min(BODY_IDLE, max(left, 0)))
         except TimeoutError:
-            raise ClientGone("no byte for 20 s") from None
+            raise ClientGone("too slow") from None
         if message["type"] == "http.disconnect":
             raise ClientGone("disconnected")
         piece: bytes = message.get("body", b"")

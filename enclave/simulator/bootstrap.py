@@ -93,6 +93,8 @@ def main() -> None:
     prepare(orders)
     end = socket.socket(fileno=orders["socket"])
     end.set_inheritable(False)
+    if orders["worker"].partition(".")[0] not in orders["names"]:
+        raise SystemExit(f"{orders['worker']} is not of the measured packages")
     worker = importlib.import_module(orders["worker"])
     raise SystemExit(worker.main(orders["configuration"], end))
 

@@ -29,7 +29,12 @@ STOP_SECONDS: Final = 15
 MAX_DEVICES: Final = 16
 _CANNOT_MEASURE: Final = 1
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "NO_COLOR", "OMP_NUM_THREADS", "TERM", "TZ")
-_FIXED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HF_HUB_OFFLINE": "1"}
+_FIXED = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HF_HUB_OFFLINE": "1",
+    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,6 @@ def launch(
         "worker": worker,
         "devices": devices,
         "root": str(root),
-        "directory": os.getcwd(),
     }
     command = [sys.executable, "-E", "-s", "-B", "-m", "enclave.simulator.processor"]
     process = subprocess.Popen(command, cwd=root, env=environment(), stdin=subprocess.PIPE)
@@ -139,7 +143,7 @@ def _start(settings: Mapping[str, Any], measured: Measurement, end: socket.socke
     script = root / "enclave" / "simulator" / "bootstrap.py"
     worker = subprocess.Popen(
         [interpreter(), "-I", "-S", "-B", "-u", str(script)],
-        cwd=settings["directory"],
+        cwd="/",
         env=environment(),
         stdin=subprocess.PIPE,
         pass_fds=[end.fileno()],

@@ -90,15 +90,26 @@ def site_sources(sites: tuple[Path, ...]) -> Iterator[Source]:
     for number, place in enumerate(sites):
         for parts, path in _walk(place, ()):
             information = parts[0].endswith(".dist-info")
-            if parts[0] in own or (information and parts[0].startswith("cloister-")):
+            ours = information and parts[0].startswith("cloister-")
+            if parts[0] in own or (ours and parts[-1] == "RECORD"):  # its rows name where we are installed
                 continue
             if not (information and parts[-1] in _BY_INSTALLERS) and _loadable(path):
                 yield Source("/".join((str(number), *parts)), path)
 
 
 def interpreter_sources() -> Iterator[Source]:
-    """The interpreter's binary and its shared library, if it has one."""
-    yield Source("executable", interpreter())
+    """The interpreter's binary and its shared library, if it has one.
+
+    Raises MeasurementError if a file beside them would redirect the worker to another standard library.
+    """
+    binary = Path(interpreter())
+    for place in (binary.parent, binary.parent.parent):
+        for name in ("pyvenv.cfg", "pybuilddir.txt", f"{binary.name}._pth"):
+            if (place / name).exists():
+                raise MeasurementError(
+                    f"{place / name} would choose the worker's standard library: remove it"
+                )
+    yield Source("executable", str(binary))
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
         mapped = {line.split(maxsplit=5)[-1].strip() for line in maps if "/libpython" in line}
     for path in sorted(mapped):

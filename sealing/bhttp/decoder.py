@@ -26,13 +26,17 @@ from .source import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that a decoder takes: bytes of control data, bytes and lines of a field section, ..."""
+    """The most that a decoder takes: bytes of control data, bytes and lines of a field section, ...
+
+    `pieces` counts the length-prefixed chunks of content of a message of indeterminate length.
+    """
 
     control: int = 1 << 14
     section: int = 1 << 16
     fields: int = 256
     informational: int = 16
     body: int = 1 << 26
+    pieces: int = 1 << 20
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -141,11 +145,13 @@ class _Decoder(ABC):
     def _indeterminate_content(self) -> _Steps:
         if (yield from self._source.at_end()):
             return
-        total = 0
+        total = pieces = 0
         while length := (yield from self._source.varint()):
             total += length
-            if total > self._limits.body:
-                raise MessageTooLarge(f"a body has at most {self._limits.body} bytes")
+            pieces += 1
+            if total > self._limits.body or pieces > self._limits.pieces:
+                limits = f"{self._limits.body} bytes in {self._limits.pieces} pieces"
+                raise MessageTooLarge(f"a body has at most {limits}")
             yield from self._pieces(length)
 
     def _pieces(self, length: int) -> _Steps:

@@ -1,17 +1,18 @@
 """THREAT_MODEL rows E1 to E8: the operator on the evidence of a running worker."""
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from attestation import Bundle, Keyset, Policy, Rejected, Workload
+from attestation import Bundle, Keyset, Policy, PolicyError, Rejected, Roots, Workload
 from client.errors import InsecureAddress, NoUsableKey
 from client.sdk import AsyncClient
 from tests.attacks.operator import Answer, Rewriter
-from tests.running import RunningWorker
+from tests.running import ROOT, RunningWorker
 
 Alter = Callable[[Bundle], Bundle]
 
@@ -167,3 +168,10 @@ async def test_e10_metrics_name_no_tenant_and_no_content(worker: RunningWorker) 
     }
     assert labels <= {"outcome"}
     assert "token" not in text
+
+
+def test_e8_the_simulators_roots_are_not_taken_as_somebodys_own(tmp_path: Path) -> None:
+    """As custom roots they would pass without SIMULATED, anywhere."""
+    shutil.copytree(ROOT / "attestation" / "roots" / "simulator", tmp_path / "roots")
+    with pytest.raises(PolicyError, match="simulator"):
+        Roots.from_directory(tmp_path / "roots")

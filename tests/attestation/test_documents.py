@@ -1,5 +1,6 @@
 """Bundle, keyset, session and workload: strict on the way in, identical on the way out."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -134,3 +135,14 @@ def test_arbitrary_bytes_are_malformed(raw: bytes) -> None:
     for parse in (Bundle.from_json, Keyset.from_bytes, Session.from_bytes, Workload.from_bytes):
         with pytest.raises(MalformedEvidence):
             parse(raw)
+
+
+def test_names_in_a_workload_are_distinct_and_short() -> None:
+    """A request names one thing, and a name as long as a padding bucket would let token lengths show."""
+    adapter = dataclasses.replace(MODEL, name="x" * 64)
+    good = dataclasses.replace(WORKLOAD, adapters=(adapter,))
+    assert Workload.from_bytes(good.to_bytes()) == good
+    for name in (MODEL.name, "x" * 65, ""):
+        bad = dataclasses.replace(WORKLOAD, adapters=(dataclasses.replace(MODEL, name=name),))
+        with pytest.raises(MalformedEvidence, match="names"):
+            Workload.from_bytes(bad.to_bytes())

@@ -221,3 +221,10 @@ def test_settings_out_of_bounds_are_refused(settings: dict[str, int]) -> None:
 
 def test_it_says_what_memory_it_got(clock: Clock) -> None:
     assert Identity(clock=clock, kinds=(Kind.UNLOCKED,)).memory is Kind.UNLOCKED
+
+
+def test_some_one_time_keys_are_kept_for_answers() -> None:
+    identity = Identity(max_pending=4)
+    given = [identity.next_session(spare=2) for _ in range(4)]
+    assert [session is not None for session in given] == [True, True, False, False]
+    assert identity.next_session() is not None

@@ -10,7 +10,13 @@ from attestation import Policy
 from enclave.simulator.gpu import device_code, measurement_digest
 from enclave.simulator.measure import Measurement, measure
 from enclave.simulator.reference import policy_for
-from enclave.simulator.sources import MeasurementError, SearchPath, interpreter
+from enclave.simulator.sources import (
+    MeasurementError,
+    SearchPath,
+    interpreter,
+    interpreter_sources,
+    site_sources,
+)
 from tests.enclave.simulation import Machine, copy_packages, failed, judge, policy, small_search_path
 
 CONFIGURATION = {"software": "cloister test", "engine": {"dtype": "float32", "max_rows": 64}}
@@ -214,3 +220,28 @@ def test_this_interpreter_is_covered() -> None:
     assert set(SearchPath.current().entries()) <= {*map(str, SearchPath.current().stdlib)} | {
         *map(str, SearchPath.current().sites)
     }
+
+
+@pytest.mark.parametrize("name", ["pyvenv.cfg", "pybuilddir.txt"])
+def test_a_file_that_would_redirect_the_interpreter_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The worker runs the binary itself; such a file beside it would choose another standard library."""
+    (tmp_path / "bin").mkdir()
+    binary = tmp_path / "bin" / "python3"
+    binary.write_bytes(b"machine code")
+    monkeypatch.setattr("enclave.simulator.sources.interpreter", lambda: str(binary))
+    assert next(source.name for source in interpreter_sources()) == "executable"
+    (tmp_path / "bin" / name).write_text("home = /elsewhere")
+    with pytest.raises(MeasurementError, match=name):
+        list(interpreter_sources())
+
+
+def test_entry_points_of_our_own_distribution_are_measured(tmp_path: Path) -> None:
+    """Libraries call what entry points name; RECORD alone, which names places, is left out."""
+    information = tmp_path / "cloister-0.1.0.dist-info"
+    information.mkdir()
+    for name in ("entry_points.txt", "METADATA", "RECORD", "direct_url.json"):
+        (information / name).write_text(name)
+    names = {source.name.rsplit("/", 1)[-1] for source in site_sources((tmp_path,))}
+    assert names == {"entry_points.txt", "METADATA"}

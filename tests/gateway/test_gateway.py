@@ -272,3 +272,58 @@ async def test_evidence_is_gathered_one_at_a_time_and_the_queue_is_bounded() -> 
     assert statuses.count(200) == 32
     assert statuses.count(503) == 28
     assert all(a.headers[b"retry-after"] for a in answers if a.status == 503)
+
+
+async def test_a_one_time_key_is_erased_even_if_what_it_opened_is_malformed() -> None:
+    world = build()
+    assert world.keys.once is not None
+    sealer = ohttp.ChunkedRequestSealer(world.keys.once.config)
+    body = sealer.header + sealer.seal(b"\x07 not binary HTTP") + sealer.seal(b"", final=True)
+    assert (await post(world, body)).status == 400
+    assert world.keys.once is None
+
+
+async def test_a_refused_request_gets_no_next_key() -> None:
+    world = build()
+    request = sealed(world.keys.kept)
+    await post(world, request)
+    assert session_of(request.open(await post(world, request)).headers) is None
+
+
+async def test_a_body_in_countless_pieces_is_refused_like_any_other() -> None:
+    world = build()
+    sealer = ohttp.ChunkedRequestSealer(world.keys.kept.config)
+    head = bhttp.RequestEncoder().head(bhttp.Request("POST", "https", "worker", "/", (), b""))
+    exchange = await post(world, sealer.header + sealer.seal(head + b"\x01a" * 5000, final=True))
+    assert exchange.status == 400
+
+
+@pytest.mark.parametrize("name", ["faq", "m" * 64])
+async def test_token_lengths_do_not_show_whatever_the_model_is_called(name: str) -> None:
+    def event(token: str) -> bytes:
+        choice = {"index": 0, "delta": {"content": token}, "finish_reason": None}
+        return b"data: %s\n\n" % json.dumps({"id": "c" * 41, "model": name, "choices": [choice]}).encode()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(
+            send, 200, b"text/event-stream", [event(""), *map(event, ("a", "b" * 40, "c" * 120)), b""]
+        )
+
+    world = build(stream)
+    exchange = await post(world, sealed(world.keys.kept))
+    assert len({len(piece) for piece in exchange.pieces[1:-1]}) == 1
+
+
+async def test_the_head_of_a_stream_has_one_size_with_or_without_a_next_key() -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, 200, b"text/event-stream", [b"data: x\n\n", b""])
+
+    sizes = set()
+    for session in (SESSION * 150, SESSION, None):
+        world = build(stream)
+        world.keys.next_session = lambda session=session: session  # type: ignore[method-assign,misc]
+        request = sealed(world.keys.kept)
+        exchange = await post(world, request)
+        sizes.add(len(exchange.pieces[0]))
+        assert request.open(exchange).status == 200
+    assert len(sizes) == 1

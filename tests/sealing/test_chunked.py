@@ -209,7 +209,10 @@ def test_unknown_keys_and_suites() -> None:
     parts, _ = request([b"text"])
     header = parts[0]
     assert read(ChunkedRequestOpener(lookup), parts) == [b"text"]
-    for altered, error in ((b"\x04" + header[1:], UnknownKey), (header[:6] + b"\x02", UnsupportedSuite)):
+    for altered, error in (
+        (b"\x04" + header[1:], UnknownKey),
+        (header[:6] + b"\x02" + header[7:], UnsupportedSuite),
+    ):
         opener = ChunkedRequestOpener(lookup)
         with pytest.raises(error):
             opener.feed(altered)
@@ -267,3 +270,19 @@ def test_response_counter_runs_out() -> None:
     sealer.seal(b"")
     with pytest.raises(LocalProtocolError, match="used up"):
         sealer.seal(b"")
+
+
+def test_a_key_is_looked_up_only_when_all_of_enc_is_there() -> None:
+    """A sender who dawdles must not hold on to a one-time key that its owner has erased meanwhile."""
+    parts, _ = request([b"text"])
+    asked: list[int] = []
+
+    def erased(key_id: int) -> None:
+        asked.append(key_id)
+
+    opener = ChunkedRequestOpener(erased)
+    assert opener.feed(parts[0][:-1]) == []
+    assert asked == []
+    with pytest.raises(UnknownKey):
+        opener.feed(parts[0][-1:])
+    assert asked == [parts[0][0]]

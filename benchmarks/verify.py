@@ -1,0 +1,256 @@
+"""Cost of verification: over the bare signatures, against dcap-qvl, and to import.
+
+Evidence is genuine, from ../shared/evidence. Every ratio is the median over rounds that interleave
+both sides in one process, by CPU time. Cold: every cache of the verifier is emptied before each
+verification, and the floor parses its certificates anew. Warm: chains and collateral were seen
+before, reports were not, and the floor's keys are loaded. Imports are fresh interpreters with
+bytecode, as installed.
+
+    python -m benchmarks.verify [--rounds N] [--json FILE]
+"""
+
+import functools
+import gc
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from attestation import Collateral, GpuEvidence, Policy, Roots, SnpEvidence, TdxEvidence, recognise, verify
+from attestation.nvidia import GpuReport
+from benchmarks.report import Figure, at_most, parser, publish
+from tests.evidence_cases import SHARED, Case, _collateral, _inputs, _numbers, cases, policy_for
+
+REPEAT = 12
+IMPORT_ROUNDS = 15
+FLOOR = "from cryptography import x509; import jwt"
+OURS = """
+from datetime import datetime
+from attestation import Collateral, Policy, SnpEvidence, verify
+with open({policy!r}) as f: policy = Policy.from_toml(f.read())
+with open({report!r}, "rb") as f: report = f.read()
+with open({vcek!r}, "rb") as f: vcek = f.read()
+evidence = SnpEvidence(report=report, endorsements=(vcek,))
+now = datetime.fromisoformat("2026-03-01T00:00:00Z")
+assert verify(evidence, Collateral(), policy, nonce=None, now=now).accepted
+"""
+MEMORY = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+
+
+def main() -> None:
+    """Run all comparisons and publish them."""
+    arguments = parser(__doc__ or "", 25)
+    options = arguments.parse_args()
+    warnings.simplefilter("ignore")  # AMD issues certificates with serial number 0
+    if not SHARED.is_dir():
+        arguments.exit(0, f"skipped: the evidence is not at {SHARED}\n")
+    figures = [
+        *snp_figures(options.rounds),
+        *gpu_figures(options.rounds),
+        *tdx_figures(options.rounds),
+        *import_figures(),
+    ]
+    publish("verify", figures, options.json)
+
+
+def load(name: str) -> tuple[Case, Callable[[], bool]]:
+    """A case, and a call that verifies it once through the public API, parsing included."""
+    (found,) = cases(SHARED / name)
+    case = Case(found.folder, found.fields, (SHARED,))
+    recognised = recognise(case.files)
+    collateral: Collateral = recognised.collateral.merged(_collateral(case))
+    inputs = case.fields.get("inputs") or {}
+    nonce = _inputs(inputs)["nonce"]
+    policy: Policy = policy_for(case.tee, {"nonce"}, _numbers(recognised, inputs))
+    evidence, now = recognised.evidence, case.at
+    assert isinstance(evidence, SnpEvidence | TdxEvidence | GpuEvidence)
+    policy = replace(policy, roots=Roots.pinned({"amd", "intel", "nvidia"}))
+
+    def judge() -> bool:
+        return verify(evidence, collateral, policy, nonce=nonce, now=now).accepted
+
+    assert judge()
+    return case, judge
+
+
+def caches() -> dict[str, Callable[[], None]]:
+    """What empties each cache of the verifier but that of the pinned files, which a policy loads."""
+    return {
+        f"{item.__module__}.{item.__qualname__}": item.cache_clear
+        for item in gc.get_objects()
+        if isinstance(item, functools._lru_cache_wrapper)
+        and (item.__module__ or "").startswith("attestation.")
+        and item.__name__ != "_pinned"
+    }
+
+
+def cpu_us(call: Callable[[], object], before: Callable[[], object] | None = None) -> float:
+    """CPU microseconds a call; `before` runs ahead of each and is not counted."""
+    spent = 0
+    for _ in range(REPEAT):
+        if before is not None:
+            before()
+        start = time.process_time_ns()
+        call()
+        spent += time.process_time_ns() - start
+    return spent / REPEAT / 1000
+
+
+def compare(
+    ours: Callable[[], object], bare: Callable[[], object], rounds: int, *, cold: bool
+) -> tuple[float, float, float]:
+    """Medians: microseconds of ours, of bare, and of the ratio within each round."""
+    found = caches()
+    forgotten = [clear for name, clear in found.items() if cold or name.endswith(".gpu_report")]
+
+    def forget() -> None:
+        for clear in forgotten:
+            clear()
+
+    pairs = [(cpu_us(ours, forget), cpu_us(bare)) for _ in range(rounds)]
+    mine, theirs = zip(*pairs, strict=True)
+    return statistics.median(mine), statistics.median(theirs), statistics.median(a / b for a, b in pairs)
+
+
+def over_floor(
+    name: str, ours: Callable[[], object], cold: Callable[[], object], warm: Callable[[], object], rounds: int
+) -> list[Figure]:
+    """Cold and warm time over the bare signatures."""
+    figures: list[Figure] = []
+    for word, floor, goal in (("cold", cold, 1.25), ("warm", warm, 1.4)):
+        mine, bare, ratio = compare(ours, floor, rounds, cold=word == "cold")
+        figures += [
+            at_most(f"{name} {word}", mine, "us"),
+            at_most(f"{name} {word}, bare signatures", bare, "us"),
+            at_most(f"{name} {word} over bare signatures", ratio, "ratio", goal),
+        ]
+    return figures
+
+
+def snp_figures(rounds: int) -> list[Figure]:
+    """A Genoa report under its VCEK: two RSA-PSS signatures and one on P-384."""
+    case, judge = load("snp/genoa-v3-vcek")
+    report, vcek = case.files["report.bin"], case.files["vcek.pem"]
+    pinned = Roots.pinned({"amd"}).der("amd")
+    r, s = (int.from_bytes(report[at : at + 72], "little") for at in (0x2A0, 0x2E8))
+    signature = encode_dss_signature(r, s)
+    key = x509.load_pem_x509_certificate(vcek).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+
+    def warm() -> None:
+        key.verify(signature, report[:0x2A0], ec.ECDSA(hashes.SHA384()))
+
+    def cold() -> None:
+        leaf = x509.load_pem_x509_certificate(vcek)
+        ask, ark = (x509.load_der_x509_certificate(pinned[f"genoa_{name}"]) for name in ("ask", "ark"))
+        leaf.verify_directly_issued_by(ask)
+        ask.verify_directly_issued_by(ark)
+        signer = leaf.public_key()
+        assert isinstance(signer, ec.EllipticCurvePublicKey)
+        signer.verify(signature, report[:0x2A0], ec.ECDSA(hashes.SHA384()))
+
+    return over_floor("SNP", judge, cold, warm, rounds)
+
+
+def gpu_figures(rounds: int) -> list[Figure]:
+    """An H100 report and its chain: five signatures on P-384."""
+    case, judge = load("nvidia-gpu/h100-550")
+    report, chain = case.files["report.bin"], case.files["cert_chain.pem"]
+    parsed = GpuReport.from_bytes(report)
+    r, s = (int.from_bytes(half, "big") for half in (parsed.signature[:48], parsed.signature[48:]))
+    signature, signed = encode_dss_signature(r, s), report[: len(parsed.signed)]
+    key = x509.load_pem_x509_certificates(chain)[0].public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+
+    def warm() -> None:
+        key.verify(signature, signed, ec.ECDSA(hashes.SHA384()))
+
+    def cold() -> None:
+        path = x509.load_pem_x509_certificates(chain)
+        for below, above in itertools.pairwise(path):
+            below.verify_directly_issued_by(above)
+        signer = path[0].public_key()
+        assert isinstance(signer, ec.EllipticCurvePublicKey)
+        signer.verify(signature, signed, ec.ECDSA(hashes.SHA384()))
+
+    return over_floor("NVIDIA GPU and chain", judge, cold, warm, rounds)
+
+
+def tdx_figures(rounds: int) -> list[Figure]:
+    """A TDX quote with full collateral against dcap-qvl (Rust), which caches nothing."""
+    try:
+        import dcap_qvl  # type: ignore[import-untyped]
+    except ImportError:
+        print("TDX: skipped, dcap-qvl is not installed")
+        return []
+    from tests.attestation.tdx_peer import pack
+
+    case, judge = load("tdx/v5-uptodate")
+    quote, collateral, seconds = case.files["quote.bin"], _collateral(case), int(case.at.timestamp())
+
+    def peer() -> object:
+        return dcap_qvl.verify(quote, pack(quote, collateral), seconds)
+
+    figures: list[Figure] = []
+    for word, goal in (("cold", 1.8), ("warm", None)):
+        mine, theirs, ratio = compare(judge, peer, rounds, cold=word == "cold")
+        figures += [at_most(f"TDX {word}", mine, "us"), at_most(f"TDX dcap-qvl, beside {word}", theirs, "us")]
+        figures.append(at_most(f"TDX {word} over dcap-qvl", ratio, "ratio", goal))
+    return figures
+
+
+def import_figures() -> list[Figure]:
+    """Importing the verifier and one SNP verification, over importing x509 and PyJWT."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy = Path(folder, "policy.toml")
+        policy.write_text(_snp_policy())
+        case = SHARED / "snp" / "genoa-v3-vcek"
+        ours = OURS.format(policy=str(policy), report=str(case / "report.bin"), vcek=str(case / "vcek.pem"))
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        environment |= {"PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
+
+        def child(code: str) -> tuple[float, float]:
+            """Milliseconds and megabytes of a fresh interpreter that runs `code`."""
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", code + MEMORY], env=environment, capture_output=True, check=True
+            )
+            return (time.perf_counter() - start) * 1000, int(done.stdout) / 1024
+
+        for code in (FLOOR, ours):  # the first run writes the bytecode
+            child(code)
+        rounds = [(child(ours), child(FLOOR)) for _ in range(IMPORT_ROUNDS)]
+    figures: list[Figure] = []
+    for position, (what, unit) in enumerate((("time", "ms"), ("peak memory", "MB"))):
+        mine = statistics.median(pair[0][position] for pair in rounds)
+        bare = statistics.median(pair[1][position] for pair in rounds)
+        ratio = statistics.median(pair[0][position] / pair[1][position] for pair in rounds)
+        figures += [
+            at_most(f"import and verify SNP, {what}", mine, unit),
+            at_most(f"import x509 and PyJWT, {what}", bare, unit),
+            at_most(f"import and verify SNP over x509 and PyJWT, {what}", ratio, "ratio", 1.3),
+        ]
+    return figures
+
+
+def _snp_policy() -> str:
+    from tests.evidence_cases import _table
+
+    shared = _table()["shared"]
+    return str(shared["head"] + shared["snp"])
+
+
+if __name__ == "__main__":
+    main()
