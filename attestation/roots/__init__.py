@@ -73,7 +73,9 @@ class Roots:
             raise PolicyError(f"{directory}: expected folders named after vendors {sorted(VENDORS)}")
         anchors = {name: _read(path) for name, path in folders.items()}
         if any(_public(c) in _simulated_keys() for found in anchors.values() for c in found.values()):
-            raise PolicyError(f'{directory} holds the simulator\'s roots: write roots = ["simulator"] instead')
+            raise PolicyError(
+                f'{directory} holds the simulator\'s roots: write roots = ["simulator"] instead'
+            )
         return cls(
             names=frozenset({f"directory {directory}"}), anchors=MappingProxyType(anchors), custom=True
         )
