@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS ?= enclave,openai,azure,dev
+EXTRAS ?= enclave,broker,openai,azure,nvidia,dev
 PIP_FLAGS := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 
 .PHONY: demo test test-slow check lint bench clean

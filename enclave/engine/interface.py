@@ -12,10 +12,21 @@ An engine belongs to one thread (see `runner.EngineRunner`): nothing here is saf
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
 Finish = Literal["stop", "length", "cancelled", "error"]
+MAX_TOP_LOGPROBS = 20
+MAX_BIASED_TOKENS = 1024
+
+
+class Priority(StrEnum):
+    """Who goes first when not all can run. Premium has a reserved share; nobody starves."""
+
+    PREMIUM = "premium"
+    STANDARD = "standard"
+    BASIC = "basic"
 
 
 class EngineError(Exception):
@@ -46,6 +57,8 @@ class ModelRefused(EngineError):
 class Sampling:
     """How the next token is chosen. `temperature` 0 is greedy, `top_k` 0 is off, `seed` None is random.
 
+    The penalties (-2 to 2) lower the logits of tokens in the answer so far, by how often and by whether they
+    occur; `logit_bias` adds -100 to 100 to the logits of the token ids it names. OpenAI's definitions.
     Raises ValueError for anything outside its range, NaN and infinity included.
     """
 
@@ -53,6 +66,9 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and 0.0 <= self.temperature <= 2.0):
@@ -63,11 +79,23 @@ class Sampling:
             raise ValueError("top_k must be a whole number, 0 (off) or more")
         if self.seed is not None and not (_is_int(self.seed) and -(2**63) <= self.seed < 2**63):
             raise ValueError("seed must be a 64-bit whole number")
+        for name in ("frequency_penalty", "presence_penalty"):
+            if not -2.0 <= getattr(self, name) <= 2.0:  # false for NaN
+                raise ValueError(f"{name} must be between -2 and 2")
+        if len(self.logit_bias) > MAX_BIASED_TOKENS:
+            raise ValueError(f"logit_bias names more than {MAX_BIASED_TOKENS} tokens")
+        if not all(_is_int(token) and -100.0 <= bias <= 100.0 for token, bias in self.logit_bias):
+            raise ValueError("logit_bias maps token ids to numbers between -100 and 100")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One prompt. `prompt` holds content and is kept out of `repr`. Raises ValueError if empty."""
+    """One prompt. `prompt` holds content and is kept out of `repr`. Raises ValueError if empty.
+
+    `share` is who may share prefix blocks with it: requests with the same 32 bytes, nobody if None.
+    `grammar` is what the answer must match, as llguidance spells grammars (JSON); `logprobs` asks for the
+    chosen token's log-probability and those of so many likeliest tokens.
+    """
 
     id: str
     prompt: tuple[int, ...] = field(repr=False)
@@ -75,12 +103,36 @@ class GenerationRequest:
     max_tokens: int
     eos: frozenset[int]
     adapter: str | None = None
+    tenant: str = field(default="", repr=False)
+    priority: Priority = Priority.STANDARD
+    share: bytes | None = field(default=None, repr=False)
+    grammar: str | None = field(default=None, repr=False)
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:
             raise ValueError("the prompt has no tokens")
         if not _is_int(self.max_tokens) or self.max_tokens < 1:
             raise ValueError("max_tokens must be 1 or more")
+        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_TOP_LOGPROBS:
+            raise ValueError(f"logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
+        if self.share is not None and len(self.share) != 32:
+            raise ValueError("share must be 32 bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest:
+    """One text for the encoder named `encoder`. Answered by one EmbeddingEvent. ValueError if empty."""
+
+    id: str
+    prompt: tuple[int, ...] = field(repr=False)
+    encoder: str
+    tenant: str = field(default="", repr=False)
+    priority: Priority = Priority.STANDARD
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("the text has no tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +140,25 @@ class TokenEvent:
     """One step of one request. `token` holds content and is kept out of `repr`.
 
     `finish` is None until the last event. "length" carries the last token; "stop" (an end token was
-    chosen), "cancelled" and "error" carry none: an end token is never reported.
+    chosen), "cancelled" and "error" carry none: an end token is never reported. `logprob` and `top` (token
+    ids with theirs, likeliest first) are natural logarithms, where the request asked for them; they are of
+    the model's own distribution, before temperature, penalties, bias and grammar.
     """
 
     id: str
     token: int | None = field(default=None, repr=False)
     finish: Finish | None = None
+    error: str | None = None
+    logprob: float | None = field(default=None, repr=False)
+    top: tuple[tuple[int, float], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingEvent:
+    """The answer to an EmbeddingRequest: `vector` (of length 1) or `error`."""
+
+    id: str
+    vector: tuple[float, ...] | None = field(default=None, repr=False)
     error: str | None = None
 
 

@@ -1,0 +1,94 @@
+"""The files of one model or adapter, wherever they lie: a directory, a sealed artifact, the link to a device.
+
+Whoever loads a model reads it through `ModelFiles` and never asks for a path. Imports no torch.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from .model_files import used_files
+
+CHUNK = 1 << 20
+
+
+class FilesError(Exception):
+    """A file is missing, unreadable, or not what its owner sealed; the message names file and remedy."""
+
+
+class ModelFiles(Protocol):
+    """One model's or adapter's files by name. What was read is what its owner meant, or FilesError is raised.
+
+    One thread reads at a time. `chunks` and `fill` are quickest in order, from the start of each file.
+    """
+
+    @property
+    def label(self) -> str:
+        """What messages call it: a path, an artifact's id."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of every file, by name, in order of the names."""
+
+    def read(self, name: str) -> bytes:
+        """A whole file. For small ones: configuration, tokenizer. Raises FilesError."""
+
+    def chunks(self, name: str) -> Iterator[memoryview]:
+        """A file in order, in pieces of at most 2 MiB, each valid until the next is asked for."""
+
+    def fill(self, name: str, offset: int, into: memoryview) -> None:
+        """Fill `into` with the file's bytes from `offset` on, straight and without a copy in between."""
+
+
+class DirectoryFiles:
+    """The used files of a local directory. Implements `ModelFiles`."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises FilesError if it cannot be listed."""
+        self._directory = directory
+        try:
+            self._sizes = {path.name: path.stat().st_size for path in used_files(directory)}
+        except OSError as error:
+            raise FilesError(f"{directory} cannot be read: {error}") from None
+
+    @property
+    def label(self) -> str:
+        return str(self._directory)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return self._sizes
+
+    def read(self, name: str) -> bytes:
+        content = bytearray(self._size(name))
+        self.fill(name, 0, memoryview(content))
+        return bytes(content)
+
+    def chunks(self, name: str) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(CHUNK, self._size(name)) or 1))
+        for offset in range(0, self._size(name), CHUNK):
+            piece = buffer[: min(CHUNK, self._size(name) - offset)]
+            self.fill(name, offset, piece)
+            yield piece
+
+    def fill(self, name: str, offset: int, into: memoryview) -> None:
+        self._size(name)
+        try:
+            descriptor = os.open(self._directory / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                done = 0
+                while done < len(into):
+                    count = os.preadv(descriptor, [into[done:]], offset + done)
+                    if not count:
+                        raise FilesError(f"{self._directory / name} ends before byte {offset + len(into)}")
+                    done += count
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise FilesError(f"{self._directory / name} cannot be read: {error}") from None
+
+    def _size(self, name: str) -> int:
+        if name not in self._sizes:
+            raise FilesError(f"{self._directory} has no file {name}")
+        return self._sizes[name]
