@@ -1,6 +1,13 @@
-"""Errors of the channel.
+"""Errors of the channel, of signed documents and of sealed artifacts.
 
 SealingError
+├── MalformedDocument         bytes that are no document of the kind asked for
+├── SignatureRefused          a document that its supposed signer did not sign
+├── ArtifactRefused           a sealed artifact that is not what its owner sealed or released
+│   ├── ManifestRefused       another manifest or owner than the one that was released
+│   ├── WrongKey              the data key is not this artifact's
+│   ├── SecretExpired         what was released may no longer be used
+│   └── ChunkRefused          a chunk is altered, moved, cut or another's; names it
 ├── LocalProtocolError        the caller misused the interface
 └── RemoteProtocolError       the peer sent something it may not send
     ├── MalformedMessage      bytes that no conforming peer produces
@@ -14,6 +21,39 @@ SealingError
 
 class SealingError(Exception):
     """Every error that this package raises on purpose."""
+
+
+class MalformedDocument(SealingError):
+    """Bytes that are no document of the kind asked for, or not in its one form."""
+
+
+class SignatureRefused(SealingError):
+    """The signature does not verify under the key that had to make it, or says it is of another kind."""
+
+
+class ArtifactRefused(SealingError):
+    """A sealed artifact is not what its owner sealed, or not what was released."""
+
+
+class ManifestRefused(ArtifactRefused):
+    """Another manifest, or another owner's, than the one that was released: a rollback or a re-signing."""
+
+
+class WrongKey(ArtifactRefused):
+    """The data key does not open the artifact's key commitment."""
+
+
+class SecretExpired(ArtifactRefused):
+    """The time until which a released key may be used has passed."""
+
+
+class ChunkRefused(ArtifactRefused):
+    """The chunk `counter` (from 0, over the whole artifact), in file `path`, is not the one sealed there."""
+
+    def __init__(self, counter: int, path: str, reason: str) -> None:
+        super().__init__(f"chunk {counter} ({path}) is refused: {reason}")
+        self.counter = counter
+        self.path = path
 
 
 class LocalProtocolError(SealingError):

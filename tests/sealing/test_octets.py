@@ -52,8 +52,17 @@ def test_error_tree() -> None:
     }
     assert set(errors.RemoteProtocolError.__subclasses__()) == remote
     assert set(errors.SealingError.__subclasses__()) == {
+        errors.MalformedDocument,
+        errors.SignatureRefused,
+        errors.ArtifactRefused,
         errors.LocalProtocolError,
         errors.RemoteProtocolError,
+    }
+    assert set(errors.ArtifactRefused.__subclasses__()) == {
+        errors.ManifestRefused,
+        errors.WrongKey,
+        errors.SecretExpired,
+        errors.ChunkRefused,
     }
     assert str(errors.DecryptionFailed()) == "decryption failed"
 
