@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from .model_files import used_files
+from .model_files import pickled_files, used_files
 
 CHUNK = 1 << 20
 
@@ -45,12 +45,18 @@ class DirectoryFiles:
     """The used files of a local directory. Implements `ModelFiles`."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises FilesError if it cannot be listed."""
+        """Raises FilesError if it cannot be listed, or holds pickled files."""
         self._directory = directory
         try:
+            pickled = pickled_files(directory)
             self._sizes = {path.name: path.stat().st_size for path in used_files(directory)}
         except OSError as error:
             raise FilesError(f"{directory} cannot be read: {error}") from None
+        if pickled:
+            raise FilesError(
+                f"{directory} holds pickled files ({', '.join(pickled)}), which can run code when opened: "
+                "convert the weights to safetensors and remove them"
+            )
 
     @property
     def label(self) -> str:

@@ -19,6 +19,7 @@ _NAMES = frozenset(
         "model.safetensors.index.json",
     }
 )
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _CHUNK = 1 << 20
 
 
@@ -29,6 +30,11 @@ def used_files(directory: Path) -> list[Path]:
         for path in directory.iterdir()
         if path.is_file() and (path.name in _NAMES or path.suffix == ".safetensors")
     )
+
+
+def pickled_files(directory: Path) -> list[str]:
+    """Names of files that could hold pickled objects, which run code when opened. Sorted."""
+    return sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES)
 
 
 def model_root(directory: Path) -> bytes:

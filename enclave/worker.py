@@ -22,6 +22,7 @@ from .api.service import Service
 from .api.tenants import Issuer, Tenants
 from .configuration import SOFTWARE, Configuration
 from .engine.runner import EngineRunner
+from .files import DirectoryFiles
 from .gateway.app import Gateway
 from .gateway.desk import EvidenceDesk
 from .gateway.metrics import Metrics
@@ -116,9 +117,9 @@ class Worker:
 def _engine(configuration: Configuration) -> "EmbeddedEngine":
     from .engine.embedded import EmbeddedEngine  # torch takes seconds to import
 
-    engine = EmbeddedEngine.load(configuration.model, configuration.engine)
+    engine = EmbeddedEngine.load(DirectoryFiles(configuration.model), configuration.engine)
     for name, directory in sorted(configuration.adapters.items()):
-        engine.load_adapter(name, directory)
+        engine.load_adapter(name, DirectoryFiles(directory))
     return engine
 
 

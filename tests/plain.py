@@ -13,6 +13,7 @@ from enclave.api.service import Service
 from enclave.api.tenants import Tenants
 from enclave.engine.interface import EngineOptions
 from enclave.engine.runner import EngineRunner
+from enclave.files import DirectoryFiles
 from enclave.text import TextModel
 
 
@@ -21,7 +22,7 @@ def plain_app(model: Path) -> Iterator[str]:
     """The URL of the app over `model`, in a thread of this process."""
     from enclave.engine.embedded import EmbeddedEngine
 
-    runner = EngineRunner(EmbeddedEngine.load(model, EngineOptions(threads=1)))
+    runner = EngineRunner(EmbeddedEngine.load(DirectoryFiles(model), EngineOptions(threads=1)))
     app = build(Service("faq", TextModel(model), runner), Tenants())
     config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)

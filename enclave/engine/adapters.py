@@ -1,18 +1,17 @@
 """LoRA adapters on one base model, by PEFT: any row of a batch may use another one, or none."""
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModelForCausalLM, set_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from ..files import FilesError, ModelFiles
 from .interface import EngineError, ModelRefused, UnknownAdapter
-from .loading import read_json, refuse_pickles
+from .loading import read_json
 from .plan import StepPlan
+from .tensors import Tensors, load_tensors
 
 _BASE = "__base__"
 _PREFIX = "base_model.model."
@@ -71,7 +70,7 @@ class AdapterSet:
         keys = [_BASE if name is None else self._keys[name] for name in plan.adapters]
         return {"wrapped": self._peft, "adapter_names": keys}
 
-    def load(self, name: str, directory: Path) -> None:
+    def load(self, name: str, files: ModelFiles) -> None:
         """Load a LoRA adapter under `name`.
 
         Raises ModelRefused for its files, EngineError for a name in use or one adapter too many.
@@ -80,8 +79,9 @@ class AdapterSet:
             raise EngineError(f"an adapter named {name!r} is loaded already: unload it first")
         if len(self._keys) >= self._limit:
             raise EngineError(f"{self._limit} adapters are loaded, the most that max_adapters allows")
-        config = _read_config(directory)
-        tensors = _read_tensors(directory)
+        config = _read_config(files)
+        read = _read_tensors(files, self._model.dtype)
+        tensors = dict(read.by_name)
         self._check_shapes(tensors)
         key = f"n{self._loaded}"
         self._loaded += 1
@@ -89,7 +89,7 @@ class AdapterSet:
             self._inject(key, config, tensors)
         except (ValueError, RuntimeError, KeyError, TypeError) as error:
             self._discard(key)
-            raise ModelRefused(f"{directory} does not fit this base model: {error}") from error
+            raise ModelRefused(f"{files.label} does not fit this base model: {error}") from error
         self._keys[name] = key
 
     def unload(self, name: str) -> None:
@@ -160,22 +160,19 @@ def _plain_name(name: str, key: str) -> str:
     return name.replace(f".{key}.", ".")
 
 
-def _read_config(directory: Path) -> LoraConfig:
-    if not directory.is_dir():
-        raise ModelRefused(f"{directory} is not a directory: give a local adapter directory")
-    refuse_pickles(directory)
-    settings = read_json(directory / "adapter_config.json")
+def _read_config(files: ModelFiles) -> LoraConfig:
+    settings = read_json(files, "adapter_config.json")
     if settings.get("peft_type") != "LORA":
-        raise ModelRefused(f"{directory} is not a LoRA adapter: peft_type is {settings.get('peft_type')!r}")
+        raise ModelRefused(f"{files.label} is not a LoRA adapter: peft_type is {settings.get('peft_type')!r}")
     if settings.pop("bias", "none") != "none":
-        raise ModelRefused(f"{directory} trains biases: only adapters with bias none are supported")
+        raise ModelRefused(f"{files.label} trains biases: only adapters with bias none are supported")
     if settings.pop("init_lora_weights", True) not in _HARMLESS_INIT:
         raise ModelRefused(
-            f"{directory} changes the base weights on loading: convert it to a plain LoRA first"
+            f"{files.label} changes the base weights on loading: convert it to a plain LoRA first"
         )
     others = sorted(key for key, value in settings.items() if value and key not in _USED | _IGNORED)
     if others:
-        raise ModelRefused(f"{directory} uses {', '.join(others)}: only plain LoRA is supported")
+        raise ModelRefused(f"{files.label} uses {', '.join(others)}: only plain LoRA is supported")
     try:
         return LoraConfig(
             **{key: settings[key] for key in _USED if settings.get(key) is not None},
@@ -183,14 +180,14 @@ def _read_config(directory: Path) -> LoraConfig:
             inference_mode=True,
         )
     except (TypeError, ValueError) as error:
-        raise ModelRefused(f"{directory / 'adapter_config.json'} is not valid: {error}") from error
+        raise ModelRefused(f"{files.label}: adapter_config.json is not valid: {error}") from error
 
 
-def _read_tensors(directory: Path) -> dict[str, torch.Tensor]:
+def _read_tensors(files: ModelFiles, dtype: torch.dtype) -> Tensors:
     try:
-        tensors = load_file(directory / _WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise ModelRefused(f"{directory / _WEIGHTS} cannot be read: {error}") from error
-    if not tensors:
-        raise ModelRefused(f"{directory / _WEIGHTS} holds no tensors")
+        tensors = load_tensors(files, [_WEIGHTS], dtype=dtype)
+    except FilesError as error:
+        raise ModelRefused(str(error)) from error
+    if not tensors.by_name:
+        raise ModelRefused(f"{files.label}: {_WEIGHTS} holds no tensors")
     return tensors

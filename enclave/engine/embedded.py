@@ -1,28 +1,30 @@
 """The embedded engine: one step loop (schedule, run, sample) over a transformers model's `forward`."""
 
 import logging
-from pathlib import Path
 from typing import Self
 
 import torch
-from transformers import PreTrainedModel
 
+from ..files import ModelFiles
 from .adapters import AdapterSet
 from .forward import ForwardPass, make_arena
 from .interface import (
     EngineError,
     EngineOptions,
     EngineStats,
+    Event,
     GenerationRequest,
     InvalidRequest,
+    ModelRefused,
+    Request,
     TokenEvent,
     UnknownAdapter,
+    UnknownEncoder,
 )
-from .loading import load_model
+from .loading import Loaded, load_model
 from .plan import StepPlan
 from .sampling import choose, draws
 from .scheduler import Piece, Scheduler, Sequence
-from .weights import keep_in_secret_memory
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +32,10 @@ _log = logging.getLogger(__name__)
 class EmbeddedEngine:
     """A transformers model behind the `Engine` protocol. One thread owns it."""
 
-    def __init__(self, model: PreTrainedModel, options: EngineOptions) -> None:
-        """Takes a model in evaluation mode; its attention is replaced. Raises ModelRefused."""
-        # Held here: the tensors are views of it.
-        self._secret, self.weights_memory = keep_in_secret_memory(model)
+    def __init__(self, loaded: Loaded, options: EngineOptions) -> None:
+        """Takes a model; its attention is replaced. Raises ModelRefused."""
+        self._loaded = loaded  # its memory is what the tensors are views of
+        model = loaded.model
         config = model.config.get_text_config()
         self._arena = make_arena(model, options)
         self._forward = ForwardPass(model, self._arena)
@@ -41,15 +43,15 @@ class EmbeddedEngine:
         self._context_length: int = min(config.max_position_embeddings, self._arena.tokens)
         self._vocabulary: int = config.vocab_size
         self._scheduler = Scheduler(options, self._context_length)
-        self._unreported: list[TokenEvent] = []
+        self._unreported: list[Event] = []
         self._steps = self._failed_steps = self._prompt_tokens = self._generated_tokens = 0
 
     @classmethod
-    def load(cls, directory: Path, options: EngineOptions) -> Self:
-        """An engine over a local model directory. Raises ModelRefused."""
+    def load(cls, files: ModelFiles, options: EngineOptions) -> Self:
+        """An engine over a model's files. Raises ModelRefused."""
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        return cls(load_model(directory, dtype=options.dtype, device=options.device), options)
+        return cls(load_model(files, dtype=options.dtype, device=options.device), options)
 
     @property
     def context_length(self) -> int:
@@ -59,7 +61,27 @@ class EmbeddedEngine:
     def adapters(self) -> frozenset[str]:
         return self._adapters.names
 
-    def submit(self, request: GenerationRequest) -> None:
+    @property
+    def encoders(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def grammars(self) -> bool:
+        return False
+
+    @property
+    def weights_memory(self) -> str:
+        """Where the weights are: a kind of `memory.Kind`, or "device"."""
+        return self._loaded.kind
+
+    def prepare(self, request: GenerationRequest) -> None:
+        if request.grammar is not None:
+            raise InvalidRequest("this engine cannot hold an answer to a grammar")
+
+    def submit(self, request: Request) -> None:
+        if not isinstance(request, GenerationRequest):
+            raise UnknownEncoder(f"no encoder named {request.encoder!r} is loaded")
+        self.prepare(request)
         if request.adapter is not None and request.adapter not in self._adapters.names:
             raise UnknownAdapter(f"no adapter named {request.adapter!r} is loaded")
         if not all(0 <= token < self._vocabulary for token in request.prompt):
@@ -73,7 +95,7 @@ class EmbeddedEngine:
     def has_work(self) -> bool:
         return bool(self._unreported) or len(self._scheduler) > 0
 
-    def step(self) -> list[TokenEvent]:
+    def step(self) -> list[Event]:
         events, self._unreported = self._unreported, []
         pieces = self._scheduler.schedule()
         if not pieces:
@@ -102,13 +124,16 @@ class EmbeddedEngine:
             failed_steps=self._failed_steps,
         )
 
-    def load_adapter(self, name: str, directory: Path) -> None:
-        self._adapters.load(name, directory)
+    def load_adapter(self, name: str, files: ModelFiles) -> None:
+        self._adapters.load(name, files)
 
     def unload_adapter(self, name: str) -> None:
         if any(sequence.request.adapter == name for sequence in self._scheduler):
             raise EngineError(f"adapter {name!r} is in use: wait for its requests or cancel them")
         self._adapters.unload(name)
+
+    def load_encoder(self, name: str, files: ModelFiles) -> None:
+        raise ModelRefused("this engine runs no encoders")
 
     def _run(self, pieces: list[Piece]) -> tuple[list[Sequence], list[int | None]]:
         plan = StepPlan(pieces, self._arena)
@@ -133,7 +158,7 @@ class EmbeddedEngine:
         self._release(request.id)
         return TokenEvent(id=request.id, token=token, finish="length")
 
-    def _fail(self, pieces: list[Piece], error: Exception) -> list[TokenEvent]:
+    def _fail(self, pieces: list[Piece], error: Exception) -> list[Event]:
         self._failed_steps += 1
         # The type alone: a message may quote tensors, and the tokens in them are someone's secret.
         reason = f"the engine's step failed ({type(error).__name__})"

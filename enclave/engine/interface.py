@@ -3,18 +3,21 @@
 An engine belongs to one thread (see `runner.EngineRunner`): nothing here is safe to call from two at once.
 
     EngineError            the engine could not do it
-    |- Overloaded          the queue is full: try later
+    |- Overloaded          too much is waiting already: try again after `retry_after` seconds
     |- PromptTooLong       prompt and answer can never fit
     |- UnknownAdapter      no adapter of that name is loaded
-    |- InvalidRequest      token ids outside the vocabulary, an id already in use
+    |- UnknownEncoder      no encoder of that name is loaded
+    |- InvalidRequest      token ids outside the vocabulary, an id in use, a grammar that cannot be followed
     |- ModelRefused        the files are not a model or an adapter that this engine will run
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal, Protocol
+
+from ..files import ModelFiles
 
 Finish = Literal["stop", "length", "cancelled", "error"]
 MAX_TOP_LOGPROBS = 20
@@ -34,7 +37,11 @@ class EngineError(Exception):
 
 
 class Overloaded(EngineError):
-    """The queue is full: nothing was started, the same request may succeed later."""
+    """Too much is waiting: nothing was started. In `retry_after` seconds, an estimate, it may succeed."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class PromptTooLong(EngineError):
@@ -45,12 +52,16 @@ class UnknownAdapter(EngineError):
     """The request names an adapter that is not loaded."""
 
 
+class UnknownEncoder(EngineError):
+    """The request names an encoder that is not loaded."""
+
+
 class InvalidRequest(EngineError):
-    """A token id is outside the vocabulary, or the request's id is already in use."""
+    """A token id is outside the vocabulary, the id is in use, or the grammar cannot be followed."""
 
 
 class ModelRefused(EngineError):
-    """The directory is not a model (or adapter) that this engine will run; the message names the remedy."""
+    """The files are not a model or adapter that this engine will run; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +163,11 @@ class TokenEvent:
     logprob: float | None = field(default=None, repr=False)
     top: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
+    @property
+    def last(self) -> bool:
+        """Whether the request has ended."""
+        return self.finish is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingEvent:
@@ -161,19 +177,43 @@ class EmbeddingEvent:
     vector: tuple[float, ...] | None = field(default=None, repr=False)
     error: str | None = None
 
+    @property
+    def last(self) -> bool:
+        """Whether the request has ended: it has."""
+        return True
+
+
+Request = GenerationRequest | EmbeddingRequest
+Event = TokenEvent | EmbeddingEvent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
-    """Counts without content. Blocks are key-value memory; the totals run since the engine was loaded."""
+    """Counts without content. Totals run since the engine was loaded.
 
-    waiting: int
-    running: int
-    blocks_used: int
-    blocks: int
-    steps: int
-    prompt_tokens: int
-    generated_tokens: int
-    failed_steps: int
+    Blocks are key-value memory: `blocks_used` belong to requests, `blocks_cached` are kept for the next
+    request of the same share and taken back when needed. `step_used` of `step_budget` tokens were read in the
+    last step. What tells of tokens or of cache hits (`prompt_tokens`, `generated_tokens`, `prefix_tokens`,
+    `blocks_cached`) is for the inside: the operator must not see it.
+    """
+
+    waiting: int = 0
+    waiting_by_priority: Mapping[Priority, int] = field(default_factory=dict)
+    running: int = 0
+    blocks: int = 0
+    blocks_used: int = 0
+    blocks_cached: int = 0
+    step_budget: int = 0
+    step_used: int = 0
+    steps: int = 0
+    failed_steps: int = 0
+    preemptions: int = 0
+    prompt_tokens: int = 0
+    prefix_tokens: int = 0
+    generated_tokens: int = 0
+    embeddings: int = 0
+    adapters: int = 0
+    adapters_resident: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +250,7 @@ class EngineOptions:
 
 
 class Engine(Protocol):
-    """Load, submit, cancel, step, adapters, stats. One thread owns it."""
+    """Load, submit, cancel, step, adapters, encoders, stats. One thread owns it, but for `prepare`."""
 
     @property
     def context_length(self) -> int:
@@ -220,13 +260,28 @@ class Engine(Protocol):
     def adapters(self) -> frozenset[str]:
         """Names of the adapters that are loaded."""
 
-    def submit(self, request: GenerationRequest) -> None:
-        """Queue a request. Raises Overloaded, PromptTooLong, UnknownAdapter, InvalidRequest."""
+    @property
+    def encoders(self) -> frozenset[str]:
+        """Names of the encoders that are loaded."""
+
+    @property
+    def grammars(self) -> bool:
+        """Whether it can hold an answer to a grammar. If not, a request with one is refused."""
+
+    def prepare(self, request: GenerationRequest) -> None:
+        """Do what may take long before `submit`: compile the grammar. Safe to call from any thread.
+
+        Raises InvalidRequest for a grammar that cannot be followed. Without it the engine does the same work
+        after `submit`, and a bad grammar ends the request with an error event.
+        """
+
+    def submit(self, request: Request) -> None:
+        """Queue it. Raises Overloaded, PromptTooLong, UnknownAdapter, UnknownEncoder, InvalidRequest."""
 
     def cancel(self, request_id: str) -> None:
         """Drop a request and free its memory at once; the next step reports it. Unknown ids are ignored."""
 
-    def step(self) -> list[TokenEvent]:
+    def step(self) -> list[Event]:
         """Run one batch and return what came of it, in order. A failed batch ends its own requests only."""
 
     def has_work(self) -> bool:
@@ -235,11 +290,14 @@ class Engine(Protocol):
     def stats(self) -> EngineStats:
         """Counts without content."""
 
-    def load_adapter(self, name: str, directory: Path) -> None:
+    def load_adapter(self, name: str, files: ModelFiles) -> None:
         """Make a LoRA adapter available. Raises ModelRefused, EngineError if the name is taken."""
 
     def unload_adapter(self, name: str) -> None:
         """Remove an adapter. Raises UnknownAdapter, EngineError while a request uses it."""
+
+    def load_encoder(self, name: str, files: ModelFiles) -> None:
+        """Make a sentence encoder available. Raises ModelRefused, EngineError if the name is taken."""
 
 
 def _is_int(value: object) -> bool:

@@ -1,87 +1,139 @@
-"""A local Hugging Face directory to a model in memory: safetensors only, no remote code, no network.
+"""A model's files to a model in memory: safetensors only, no remote code, no network, no path.
 
-Whatever is not understood is refused with the reason: pickled weights, code of the model's own, quantised
+Whatever is not understood is refused with the reason: code of the model's own, quantised
 or missing or unexpected or NaN tensors.
 """
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
+from ..files import FilesError, ModelFiles
+from ..memory import SecretMemory
 from .interface import ModelRefused
+from .tensors import Tensors, check_finite, load_tensors
+from .weights import keep_in_secret_memory
 
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
+_INDEX = "model.safetensors.index.json"
+_WEIGHTS = "model.safetensors"
 # Rotary forms whose angles depend on a token's position alone. Others depend on the longest row of a batch.
 _ROTARY = frozenset({"default", "linear", "yarn", "llama3"})
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_model(directory: Path, *, dtype: str, device: str) -> PreTrainedModel:
-    """The causal language model in `directory`, in evaluation mode. Raises ModelRefused."""
-    check_model_directory(directory)
-    disable_progress_bar()
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in evaluation mode, the memory that its tensors are views of, and what kind that is."""
+
+    model: PreTrainedModel
+    memory: tuple[SecretMemory, ...]
+    kind: str
+
+
+def load_model(files: ModelFiles, *, dtype: str, device: str) -> Loaded:
+    """The causal language model in these files. Raises ModelRefused."""
+    config = read_config(files, check_files(files))
+    _check_config(config)
+    return build(files, MODEL_FOR_CAUSAL_LM_MAPPING, config, dtype=dtype, device=device)
+
+
+def build(
+    files: ModelFiles,
+    architectures: Mapping[type[PreTrainedConfig], Any],
+    config: PreTrainedConfig,
+    *,
+    dtype: str,
+    device: str,
+) -> Loaded:
+    """The model of one of these `architectures` that `config` describes. Raises ModelRefused."""
+    if type(config) not in architectures:
+        raise ModelRefused(f"{files.label} is a {config.model_type}, which is no architecture for this use")
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        _check_config(config)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            directory,
-            config=config,
-            dtype=_DTYPES[dtype],
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
-        raise ModelRefused(f"{directory} does not load as a causal language model: {error}") from error
-    _check_report(directory, report)
-    _check_finite(directory, model)
-    return model.to(device).eval().requires_grad_(False)
+        tensors = load_tensors(files, weight_files(files), dtype=DTYPES[dtype], device=device)
+        check_finite(files, tensors.by_name)
+        model = _assemble(files, architectures[type(config)], config, tensors, DTYPES[dtype])
+    except FilesError as error:
+        raise ModelRefused(str(error)) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise ModelRefused(f"{files.label} does not load as its config.json says: {error}") from error
+    model = model.to(device).eval().requires_grad_(False)
+    if tensors.memory is None:
+        return Loaded(model, (), "device")
+    rest = keep_in_secret_memory(model, beside=tensors.by_name.values())
+    return Loaded(model, (tensors.memory, *rest), str(tensors.memory.kind))
 
 
-def check_model_directory(directory: Path) -> None:
-    """Refuse a directory by its file names and config.json, before any weights are read."""
-    if not directory.is_dir():
-        raise ModelRefused(f"{directory} is not a directory: give a local model directory")
-    refuse_pickles(directory)
-    if (directory / "adapter_config.json").exists():
-        raise ModelRefused(f"{directory} is an adapter: give its base model, then load it as an adapter")
-    config = read_json(directory / "config.json")
+def check_files(files: ModelFiles) -> dict[str, Any]:
+    """Refuse files by their names and config.json, before any weights are read; config.json's settings."""
+    if "adapter_config.json" in files.sizes:
+        raise ModelRefused(f"{files.label} is an adapter: give its base model, then load it as an adapter")
+    config = read_json(files, "config.json")
     if "auto_map" in config:
         raise ModelRefused(
-            f"{directory / 'config.json'} asks for code of its own (auto_map), which is never run: "
+            f"{files.label}: config.json asks for code of its own (auto_map), which is never run: "
             "use a model whose architecture transformers contains, with auto_map removed"
         )
     if config.get("quantization_config") is not None:
-        raise ModelRefused(f"{directory} holds quantised weights: give the unquantised safetensors")
-    if not any(directory.glob("*.safetensors")):
-        raise ModelRefused(f"{directory} holds no safetensors weights")
+        raise ModelRefused(f"{files.label} holds quantised weights: give the unquantised safetensors")
+    return config
 
 
-def refuse_pickles(directory: Path) -> None:
-    """Raise ModelRefused if a file could hold pickled objects."""
-    pickles = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES)
-    if pickles:
-        raise ModelRefused(
-            f"{directory} holds pickled files ({', '.join(pickles)}), which can run code when opened: "
-            "convert the weights to safetensors and remove them"
-        )
-
-
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(files: ModelFiles, name: str) -> dict[str, Any]:
     """A JSON object from a file. Raises ModelRefused."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelRefused(f"{path} cannot be read as JSON: {error}") from error
+        value = json.loads(files.read(name))
+    except (FilesError, ValueError, RecursionError) as error:
+        raise ModelRefused(f"{files.label}: {name} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ModelRefused(f"{path} does not hold a JSON object")
+        raise ModelRefused(f"{files.label}: {name} does not hold a JSON object")
     return value
+
+
+def weight_files(files: ModelFiles) -> list[str]:
+    """The files with the weights: those that the index names, or the one there is. Raises ModelRefused."""
+    if _INDEX not in files.sizes:
+        if _WEIGHTS not in files.sizes:
+            raise ModelRefused(f"{files.label} holds no safetensors weights ({_WEIGHTS})")
+        return [_WEIGHTS]
+    listed = read_json(files, _INDEX).get("weight_map")
+    if not isinstance(listed, dict) or not listed or not all(isinstance(f, str) for f in listed.values()):
+        raise ModelRefused(f"{files.label}: {_INDEX} has no weight_map of tensors to files")
+    missing = sorted(set(listed.values()) - set(files.sizes))
+    if missing:
+        raise ModelRefused(f"{files.label}: {_INDEX} names files that are not here: {', '.join(missing[:3])}")
+    return sorted(set(listed.values()))
+
+
+def read_config(files: ModelFiles, settings: dict[str, Any]) -> PreTrainedConfig:
+    """transformers' configuration object of config.json's settings. Raises ModelRefused."""
+    kind = settings.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise ModelRefused(f"{files.label}: config.json names no architecture of transformers ({kind!r})")
+    try:
+        return CONFIG_MAPPING[kind].from_dict(settings)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelRefused(f"{files.label}: config.json is not valid: {error}") from error
+
+
+def _assemble(
+    files: ModelFiles, architecture: Any, config: PreTrainedConfig, tensors: Tensors, dtype: torch.dtype
+) -> PreTrainedModel:
+    transformers_logging.disable_progress_bar()
+    model, report = architecture.from_pretrained(
+        None,
+        config=config,
+        state_dict=dict(tensors.by_name),
+        dtype=dtype,
+        ignore_mismatched_sizes=True,  # so that the report names them
+        output_loading_info=True,
+    )
+    _check_report(files, report)
+    return model
 
 
 def _check_config(config: Any) -> None:
@@ -100,17 +152,11 @@ def _check_config(config: Any) -> None:
             raise ModelRefused(f"{type(config).__name__} has no {name}: the architecture is not supported")
 
 
-def _check_report(directory: Path, report: dict[str, Any]) -> None:
+def _check_report(files: ModelFiles, report: dict[str, Any]) -> None:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(str(name) for name in report.get(kind) or ())
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise ModelRefused(
-                f"{directory} disagrees with its config.json: {kind.replace('_', ' ')} {shown}"
+                f"{files.label} disagrees with its config.json: {kind.replace('_', ' ')} {shown}"
             )
-
-
-def _check_finite(directory: Path, model: PreTrainedModel) -> None:
-    for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ModelRefused(f"{directory}: tensor {name} holds NaN or infinity: the weights are damaged")

@@ -9,27 +9,38 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from .interface import Engine, EngineError, EngineStats, GenerationRequest, TokenEvent
+from ..files import ModelFiles
+from .interface import (
+    EmbeddingEvent,
+    EmbeddingRequest,
+    Engine,
+    EngineError,
+    EngineStats,
+    Event,
+    GenerationRequest,
+    Request,
+    TokenEvent,
+)
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=Event)
 
 
-class TokenStream:
+class EventStream(Generic[_E]):
     """The events of one request, in order. Closing it early cancels the request.
 
     Use it as an async iterator inside `async with`. It is bounded by the request's max_tokens. If the
     engine dies, iterating raises EngineError.
     """
 
-    def __init__(self, request_id: str, cancel: Callable[["TokenStream"], None]) -> None:
+    def __init__(self, request_id: str, cancel: Callable[["EventStream[Any]"], None]) -> None:
         self.id = request_id
         self._cancel = cancel
-        self._events: deque[TokenEvent] = deque()
+        self._events: deque[_E] = deque()
         self._arrived = asyncio.Event()
         self._over = False
         self._death: EngineError | None = None
@@ -38,7 +49,7 @@ class TokenStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> TokenEvent:
+    async def __anext__(self) -> _E:
         while not self._events:
             if self._death is not None:
                 raise EngineError(str(self._death))
@@ -47,7 +58,7 @@ class TokenStream:
             self._arrived.clear()
             await self._arrived.wait()
         event = self._events.popleft()
-        self._over = self._over or event.finish is not None
+        self._over = self._over or event.last
         return event
 
     async def __aenter__(self) -> Self:
@@ -64,7 +75,7 @@ class TokenStream:
             self._over = True
             self._cancel(self)
 
-    def feed(self, event: TokenEvent) -> None:
+    def feed(self, event: _E) -> None:
         """Take one event; called on the stream's own event loop."""
         self._events.append(event)
         self._arrived.set()
@@ -75,18 +86,21 @@ class TokenStream:
         self._arrived.set()
 
 
+TokenStream = EventStream[TokenEvent]
+
+
 class EngineRunner:
     """Owns an engine on a thread of its own. `close` stops it; what still runs then ends with EngineError."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._streams: dict[str, TokenStream] = {}
+        self._streams: dict[str, EventStream[Any]] = {}
         self._commands: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._death: EngineError | None = None
         self._stats = engine.stats()
-        self._adapters = engine.adapters
+        self._adapters, self._encoders = engine.adapters, engine.encoders
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -101,6 +115,16 @@ class EngineRunner:
         return self._adapters
 
     @property
+    def encoders(self) -> frozenset[str]:
+        """Names of the encoders that are loaded, as of the last step."""
+        return self._encoders
+
+    @property
+    def grammars(self) -> bool:
+        """Whether the engine can hold an answer to a grammar."""
+        return self._engine.grammars
+
+    @property
     def failure(self) -> EngineError | None:
         """Why nothing runs any more, or None while the engine serves."""
         return self._death
@@ -110,9 +134,50 @@ class EngineRunner:
         return self._stats
 
     async def submit(self, request: GenerationRequest) -> TokenStream:
-        """Start a request. Raises what `Engine.submit` raises, EngineError if the engine has ended."""
-        stream = TokenStream(request.id, self._cancel)
+        """Start a request; its grammar is compiled on another thread first.
 
+        Raises what `Engine.prepare` and `Engine.submit` raise, EngineError if the engine has ended.
+        """
+        if request.grammar is not None:
+            await asyncio.to_thread(self._engine.prepare, request)
+        return await self._start(request, TokenStream(request.id, self._cancel))
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[TokenEvent]:
+        """The events of a request; when the consumer goes away the request is cancelled.
+
+        Raises what `submit` raises, at the first event.
+        """
+        async with await self.submit(request) as stream:
+            async for event in stream:
+                yield event
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingEvent:
+        """One text's vector. Raises what `Engine.submit` raises, EngineError if the engine has ended."""
+        async with await self._start(
+            request, EventStream[EmbeddingEvent](request.id, self._cancel)
+        ) as stream:
+            return await anext(stream)
+
+    async def load_adapter(self, name: str, files: ModelFiles) -> None:
+        """Load an adapter between steps. Raises what `Engine.load_adapter` raises."""
+        await self._call(lambda: self._engine.load_adapter(name, files))
+
+    async def unload_adapter(self, name: str) -> None:
+        """Unload an adapter between steps. Raises what `Engine.unload_adapter` raises."""
+        await self._call(lambda: self._engine.unload_adapter(name))
+
+    async def load_encoder(self, name: str, files: ModelFiles) -> None:
+        """Load a sentence encoder between steps. Raises what `Engine.load_encoder` raises."""
+        await self._call(lambda: self._engine.load_encoder(name, files))
+
+    def close(self) -> None:
+        """Stop after the step in progress and wait for the thread. May be called again."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    async def _start(self, request: Request, stream: EventStream[_E]) -> EventStream[_E]:
         def start() -> None:
             self._engine.submit(request)
             self._streams[request.id] = stream
@@ -124,34 +189,10 @@ class EngineRunner:
             raise
         return stream
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[TokenEvent]:
-        """The events of a request; when the consumer goes away the request is cancelled.
-
-        Raises what `submit` raises, at the first event.
-        """
-        async with await self.submit(request) as stream:
-            async for event in stream:
-                yield event
-
-    async def load_adapter(self, name: str, directory: Path) -> None:
-        """Load an adapter between steps. Raises what `Engine.load_adapter` raises."""
-        await self._call(lambda: self._engine.load_adapter(name, directory))
-
-    async def unload_adapter(self, name: str) -> None:
-        """Unload an adapter between steps. Raises what `Engine.unload_adapter` raises."""
-        await self._call(lambda: self._engine.unload_adapter(name))
-
-    def close(self) -> None:
-        """Stop after the step in progress and wait for the thread. May be called again."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join()
-
     async def _call(self, command: Callable[[], None]) -> None:
         await asyncio.wrap_future(self._post(command))
 
-    def _cancel(self, stream: TokenStream) -> None:
+    def _cancel(self, stream: EventStream[Any]) -> None:
         def cancel() -> None:
             if self._streams.get(stream.id) is stream:
                 del self._streams[stream.id]
@@ -176,11 +217,15 @@ class EngineRunner:
             while self._obey():
                 if self._engine.has_work():
                     self._deliver(self._engine.step())
-                self._stats, self._adapters = self._engine.stats(), self._engine.adapters
+                self._observe()
         except BaseException as error:  # whatever killed the thread, its consumers must not wait for it
             _log.error("the engine failed: %s", type(error).__name__)
             death = EngineError(f"the engine failed ({type(error).__name__}): restart the worker")
         self._end(death)
+
+    def _observe(self) -> None:
+        self._stats = self._engine.stats()
+        self._adapters, self._encoders = self._engine.adapters, self._engine.encoders
 
     def _obey(self) -> bool:
         """Wait until there is something to do, run the queued commands; False when closing."""
@@ -207,12 +252,11 @@ class EngineRunner:
                 future.set_result(None)
         return True
 
-    def _deliver(self, events: list[TokenEvent]) -> None:
+    def _deliver(self, events: list[Event]) -> None:
         """Hand a step's events over, one wake-up for each event loop."""
-        batches: dict[asyncio.AbstractEventLoop, list[tuple[TokenStream, TokenEvent]]] = {}
+        batches: dict[asyncio.AbstractEventLoop, list[tuple[EventStream[Any], Event]]] = {}
         for event in events:
-            last = event.finish is not None
-            stream = self._streams.pop(event.id, None) if last else self._streams.get(event.id)
+            stream = self._streams.pop(event.id, None) if event.last else self._streams.get(event.id)
             if stream is not None:
                 batches.setdefault(stream.loop, []).append((stream, event))
         for loop, batch in batches.items():
@@ -232,7 +276,7 @@ class EngineRunner:
         self._streams.clear()
 
 
-def _feed(batch: list[tuple[TokenStream, TokenEvent]]) -> None:
+def _feed(batch: list[tuple[EventStream[Any], Event]]) -> None:
     for stream, event in batch:
         stream.feed(event)
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from enclave.engine.embedded import EmbeddedEngine
 from enclave.engine.interface import EngineOptions, GenerationRequest, Sampling, TokenEvent
+from enclave.files import DirectoryFiles
 
 VOCABULARY = 97
 CONTEXT = 128
@@ -99,7 +100,9 @@ def request(name: str, prompt: tuple[int, ...], max_tokens: int = 12, **fields: 
 
 
 def load(directory: Path, **options: Any) -> EmbeddedEngine:
-    return EmbeddedEngine.load(directory, EngineOptions(**{"kv_tokens": 2048, "threads": 1, **options}))
+    return EmbeddedEngine.load(
+        DirectoryFiles(directory), EngineOptions(**{"kv_tokens": 2048, "threads": 1, **options})
+    )
 
 
 def drain(engine: EmbeddedEngine) -> tuple[dict[str, list[int]], dict[str, TokenEvent]]:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from enclave.engine.embedded import EmbeddedEngine
 from enclave.engine.interface import EngineError, ModelRefused, UnknownAdapter
+from enclave.files import DirectoryFiles, FilesError
 from tests.engine.models import drain, expected, load, request
 
 # PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up.
@@ -70,7 +71,7 @@ def test_rows_of_different_adapters_share_a_batch(
     assert answers[None] != answers["pirate"] != answers["a.b/poet"] != answers[None]
     engine = load(llama, step_tokens=20, max_rows=16)
     for name, directory in adapters.items():
-        engine.load_adapter(name, directory)
+        engine.load_adapter(name, DirectoryFiles(directory))
     assert engine.adapters == set(adapters)
     for names in ([None], ["pirate"], ["a.b/poet", None], ["pirate", None, "a.b/poet"]):
         _check(engine, answers, names)
@@ -81,8 +82,8 @@ def test_adapters_come_and_go_and_the_base_stays_itself(
 ) -> None:
     engine = load(llama)
     for _ in range(2):
-        engine.load_adapter("a.b/poet", adapters["a.b/poet"])
-        engine.load_adapter("pirate", adapters["pirate"])
+        engine.load_adapter("a.b/poet", DirectoryFiles(adapters["a.b/poet"]))
+        engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
         engine.unload_adapter("a.b/poet")
         _check(engine, answers, ["pirate", None])
         engine.unload_adapter("pirate")
@@ -95,7 +96,7 @@ def test_adapters_come_and_go_and_the_base_stays_itself(
 
 def test_an_adapter_in_use_stays(llama: Path, adapters: dict[str, Path]) -> None:
     engine = load(llama)
-    engine.load_adapter("pirate", adapters["pirate"])
+    engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
     engine.submit(request("x", PROMPTS[0], adapter="pirate"))
     with pytest.raises(EngineError, match="in use"):
         engine.unload_adapter("pirate")
@@ -105,11 +106,11 @@ def test_an_adapter_in_use_stays(llama: Path, adapters: dict[str, Path]) -> None
 
 def test_names_are_taken_once_and_the_number_is_bounded(llama: Path, adapters: dict[str, Path]) -> None:
     engine = load(llama, max_adapters=1)
-    engine.load_adapter("pirate", adapters["pirate"])
+    engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
     with pytest.raises(EngineError, match="already"):
-        engine.load_adapter("pirate", adapters["pirate"])
+        engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
     with pytest.raises(EngineError, match="max_adapters"):
-        engine.load_adapter("second", adapters["pirate"])
+        engine.load_adapter("second", DirectoryFiles(adapters["pirate"]))
 
 
 def _settings(directory: Path, **changes: object) -> None:
@@ -126,7 +127,6 @@ def _tensors(directory: Path, change: Callable[[dict[str, torch.Tensor]], object
 
 _A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "pickled": (lambda d: (d / "adapter_model.bin").write_bytes(b""), "pickled"),
     "not LoRA": (lambda d: _settings(d, peft_type="IA3"), "not a LoRA"),
     "DoRA": (lambda d: _settings(d, use_dora=True), "use_dora"),
     "saved modules": (lambda d: _settings(d, modules_to_save=["lm_head"]), "modules_to_save"),
@@ -144,8 +144,18 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN": (lambda d: _tensors(d, lambda t: t[_A].__setitem__((0, 0), math.nan)), "NaN"),
     "a tensor missing": (lambda d: _tensors(d, lambda t: t.pop(_A)), "fit"),
     "a tensor too many": (lambda d: _tensors(d, lambda t: t.update({"x": torch.zeros(1)})), "x"),
-    "no tensors": (lambda d: (d / "adapter_model.safetensors").unlink(), "cannot be read"),
+    "no tensors": (
+        lambda d: (d / "adapter_model.safetensors").unlink(),
+        "no tensors|has no file|not a safetensors",
+    ),
 }
+
+
+def test_a_directory_with_pickled_files_is_refused(adapters: dict[str, Path], tmp_path: Path) -> None:
+    broken = shutil.copytree(adapters["pirate"], tmp_path / "broken")
+    (broken / "adapter_model.bin").write_bytes(b"")
+    with pytest.raises(FilesError, match="pickled"):
+        DirectoryFiles(broken)
 
 
 @pytest.mark.parametrize("case", REFUSALS)
@@ -161,10 +171,10 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(
     damage(broken)
     engine = load(llama)
     with pytest.raises(ModelRefused, match=reason):
-        engine.load_adapter("broken", broken)
+        engine.load_adapter("broken", DirectoryFiles(broken))
     _check(engine, answers, [None])
-    engine.load_adapter("pirate", adapters["pirate"])
+    engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
     with pytest.raises(ModelRefused, match=reason):
-        engine.load_adapter("broken", broken)
+        engine.load_adapter("broken", DirectoryFiles(broken))
     assert engine.adapters == {"pirate"}
     _check(engine, answers, ["pirate", None])

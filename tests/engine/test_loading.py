@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Gemma2Config, GPT2Config, LlamaConfig, MambaConfig
 
 from enclave.engine.interface import ModelRefused
+from enclave.engine.loading import load_model
+from enclave.files import DirectoryFiles, FilesError
 from enclave.model_files import model_root, used_files
-from tests.engine.models import _GROUPED, drain, load, request, save_model
+from tests.engine.models import _GROUPED, drain, expected, load, request, save_model
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_an_untouched_copy_is_loaded(copy: Path) -> None:
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "optimizer.pkl", "model.ckpt"])
 def test_pickled_files_are_refused_by_name(copy: Path, name: str) -> None:
     (copy / name).write_bytes(b"")
-    with pytest.raises(ModelRefused, match=rf"{name}.*convert"):
+    with pytest.raises(FilesError, match=rf"{name}.*convert"):
         load(copy)
 
 
@@ -71,7 +73,7 @@ def test_an_unexpected_tensor_is_refused(copy: Path) -> None:
 
 def test_a_tensor_of_another_shape_is_refused(copy: Path) -> None:
     _tensors(copy, lambda tensors: tensors.update({"model.norm.weight": torch.ones(33)}))
-    with pytest.raises(ModelRefused):
+    with pytest.raises(ModelRefused, match=r"mismatched keys.*norm"):
         load(copy)
 
 
@@ -97,7 +99,7 @@ def test_an_unknown_architecture_is_refused(copy: Path) -> None:
 
 
 def test_a_directory_without_weights_or_that_is_an_adapter_is_refused(copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="not a directory"):
+    with pytest.raises(FilesError, match="cannot be read"):
         load(tmp_path / "absent")
     (copy / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelRefused, match="adapter"):
@@ -146,6 +148,35 @@ def test_bfloat16_is_computed_in_when_asked(llama: Path) -> None:
     engine = load(llama, dtype="bfloat16")
     engine.submit(request("x", (5, 9, 33), 5, eos=frozenset()))
     assert len(drain(engine)[0]["x"]) == 5
+
+
+def test_an_index_names_the_files_and_they_are_loaded_as_one(copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    names = sorted(tensors)
+    halves = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for file, part in halves.items():
+        save_file({name: tensors[name] for name in part}, copy / file, metadata={"format": "pt"})
+    (copy / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {name: file for file, part in halves.items() for name in part}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    engine = load(copy)
+    engine.submit(request("x", (5, 9, 33)))
+    assert drain(engine)[0]["x"] == expected(copy, (5, 9, 33), 12)
+    (copy / "model-2.safetensors").unlink()
+    with pytest.raises(ModelRefused, match="model-2"):
+        load(copy)
+    (copy / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ModelRefused, match="weight_map"):
+        load(copy)
+
+
+def test_weights_are_views_of_the_memory_that_was_read_into(llama: Path) -> None:
+    loaded = load_model(DirectoryFiles(llama), dtype="float32", device="cpu")
+    (memory,) = loaded.memory
+    start = torch.frombuffer(memory.buffer, dtype=torch.uint8).data_ptr()
+    for parameter in loaded.model.parameters():
+        assert start <= parameter.data_ptr() < start + len(memory)
+    assert loaded.kind == str(memory.kind)
 
 
 def test_the_model_root_covers_every_file_that_is_used_and_no_other(copy: Path) -> None:

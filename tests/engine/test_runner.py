@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from enclave.engine.interface import EngineError, EngineStats, GenerationRequest, Overloaded, TokenEvent
+from enclave.engine.interface import (
+    EmbeddingEvent,
+    EmbeddingRequest,
+    EngineError,
+    EngineStats,
+    Event,
+    GenerationRequest,
+    InvalidRequest,
+    Overloaded,
+    TokenEvent,
+)
 from enclave.engine.runner import EngineRunner
+from enclave.files import DirectoryFiles, ModelFiles
 from tests.engine.models import expected, load, request
 
 PROMPTS = [(5, 9, 33, 60 + row) for row in range(6)]
@@ -19,16 +30,28 @@ class Counting:
 
     def __init__(self) -> None:
         self.requests: dict[str, int] = {}
+        self.texts: list[str] = []
+        self.prepared: list[int] = []
         self.cancelled: list[str] = []
         self.threads: set[int] = set()
         self.context_length = 100
         self.adapters = frozenset[str]()
+        self.encoders = frozenset[str]()
+        self.grammars = True
         self.gate = threading.Event()
         self.gate.set()
         self.broken = False
 
-    def submit(self, request: GenerationRequest) -> None:
+    def prepare(self, request: GenerationRequest) -> None:
+        self.prepared.append(threading.get_ident())
+        if request.grammar == "bad":
+            raise InvalidRequest("no such grammar")
+
+    def submit(self, request: GenerationRequest | EmbeddingRequest) -> None:
         self.threads.add(threading.get_ident())
+        if isinstance(request, EmbeddingRequest):
+            self.texts.append(request.id)
+            return
         if len(self.requests) == 4:
             raise Overloaded("full")
         self.requests[request.id] = request.max_tokens
@@ -38,12 +61,13 @@ class Counting:
         self.requests.pop(request_id, None)
         self.cancelled.append(request_id)
 
-    def step(self) -> list[TokenEvent]:
+    def step(self) -> list[Event]:
         self.threads.add(threading.get_ident())
         self.gate.wait(10)
         if self.broken:
             raise MemoryError("secret")
-        events = []
+        events: list[Event] = [EmbeddingEvent(id=name, vector=(1.0,)) for name in self.texts]
+        self.texts = []
         for name in list(self.requests):
             self.requests[name] -= 1
             last = self.requests[name] == 0
@@ -53,14 +77,16 @@ class Counting:
         return events
 
     def has_work(self) -> bool:
-        return bool(self.requests)
+        return bool(self.requests or self.texts)
 
     def stats(self) -> EngineStats:
-        counts = dict.fromkeys(EngineStats.__dataclass_fields__, 0)
-        return EngineStats(**{**counts, "running": len(self.requests)})
+        return EngineStats(running=len(self.requests))
 
-    def load_adapter(self, name: str, directory: Path) -> None:
+    def load_adapter(self, name: str, files: ModelFiles) -> None:
         self.adapters |= {name}
+
+    def load_encoder(self, name: str, files: ModelFiles) -> None:
+        self.encoders |= {name}
 
     def unload_adapter(self, name: str) -> None:
         raise EngineError("in use")
@@ -152,11 +178,29 @@ async def test_closing_ends_what_still_runs(counting: Counting, runner: EngineRu
 
 
 async def test_adapters_are_loaded_between_steps(counting: Counting, runner: EngineRunner) -> None:
-    await runner.load_adapter("pirate", Path("/nowhere"))
+    await runner.load_adapter("pirate", DirectoryFiles(Path(__file__).parent))
     assert await _tokens(runner, request("x", (3,), 1)) == [1]
     assert runner.adapters == {"pirate"}
     with pytest.raises(EngineError, match="in use"):
         await runner.unload_adapter("pirate")
+
+
+async def test_an_embedding_is_one_event(counting: Counting, runner: EngineRunner) -> None:
+    wanted = EmbeddingRequest(id="x", prompt=(3,), encoder="any")
+    event, tokens = await asyncio.gather(runner.embed(wanted), _tokens(runner, request("y", (3,), 3)))
+    assert (event.id, event.vector, tokens) == ("x", (1.0,), [1, 1, 1])
+    assert counting.cancelled == []
+    await runner.load_encoder("mini", DirectoryFiles(Path(__file__).parent))
+    await _tokens(runner, request("z", (3,), 1))
+    assert runner.encoders == {"mini"}
+
+
+async def test_a_grammar_is_prepared_on_another_thread(counting: Counting, runner: EngineRunner) -> None:
+    assert runner.grammars
+    assert await _tokens(runner, request("x", (3,), 1, grammar="good")) == [1]
+    assert not set(counting.prepared) & {*counting.threads, threading.get_ident()}
+    with pytest.raises(InvalidRequest, match="no such"):
+        await runner.submit(request("y", (3,), 1, grammar="bad"))
 
 
 def test_a_consumer_whose_event_loop_ended_is_cancelled(counting: Counting) -> None:

@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from enclave.files import DirectoryFiles
 from enclave.text import TextModel
 from tests.engine.models import drain, expected, load, request
 
@@ -56,7 +57,7 @@ def test_its_adapter_answers_as_it_does_alone(model: Path) -> None:
     text, engine = TextModel(model), load(model)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     alone = PeftModel.from_pretrained(base, directory).eval()
-    engine.load_adapter("voice", directory)
+    engine.load_adapter("voice", DirectoryFiles(directory))
     prompts = [text.chat([{"role": "user", "content": question}]) for question in QUESTIONS]
     for row, prompt in enumerate(prompts):
         engine.submit(request(f"voice{row}", prompt, 40, adapter="voice"))

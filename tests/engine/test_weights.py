@@ -36,9 +36,8 @@ def test_values_move_unchanged_and_ties_stay(kind: Kind) -> None:
     granted(kind)
     model = Tied().requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    memory, said = keep_in_secret_memory(model, (kind,))
-    assert memory is not None
-    assert said == str(kind)
+    (memory,) = keep_in_secret_memory(model, (kind,))
+    assert memory.kind == kind
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
     assert model.one.weight.data_ptr() == model.two.weight.data_ptr()
@@ -48,12 +47,14 @@ def test_values_move_unchanged_and_ties_stay(kind: Kind) -> None:
     assert before["one.weight"].numpy().tobytes() not in bytes(memory.buffer)  # a view, not a copy
 
 
-def test_without_protected_memory_the_weights_stay_and_it_is_said() -> None:
+def test_what_has_its_place_already_is_left_there_and_no_memory_is_an_error() -> None:
     model = Tied().requires_grad_(False)
+    assert keep_in_secret_memory(model, beside=list(model.parameters())) == ()
     pointer = model.one.weight.data_ptr()
-    assert keep_in_secret_memory(model, ()) == (None, "ordinary")
+    with pytest.raises(MemoryUnavailable):
+        keep_in_secret_memory(model, ())
     assert model.one.weight.data_ptr() == pointer
 
 
 def test_an_engine_says_where_its_weights_are(model_directory: Callable[[str], Path]) -> None:
-    assert load(model_directory("llama")).weights_memory in ("memfd_secret", "locked", "ordinary")
+    assert load(model_directory("llama")).weights_memory in ("memfd_secret", "locked", "unlocked")
