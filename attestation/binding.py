@@ -8,12 +8,20 @@
 
 The GPU signs a value that commits to the worker's keys and the CPU signs the GPU's evidence.
 Hashes cover decoded bytes exactly as received.
+
+Two conventions of others serve key brokers; R is the runtime data, an object, and A the devices'
+evidence, a text. None of the three can yield what another does: JCS and JSON begin with "{".
+
+    coco-kbs    device nonce = SHA-384(JCS(R)) cut to 32 bytes
+                report_data  = SHA-384(JCS(R + {"additional-evidence": A})) || 16 zero bytes
+    maa         report_data  = SHA-256(runtime data, bytes of a JSON object) || 32 zero bytes
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from .encoding import lp, u32be
+from .encoding import canonical, lp, u32be
 
 NONCE_SIZE = 32
 REPORT_DATA_SIZE = 64
@@ -51,6 +59,33 @@ def report_data(
 ) -> bytes:
     """The 64-byte REPORT_DATA that binds nonce, keys, session, devices and workload."""
     return digest(nonce, keyset, session, devices, workload).ljust(REPORT_DATA_SIZE, b"\0")
+
+
+def kbs_device_nonce(runtime: Mapping[str, Any]) -> bytes:
+    """The 32-byte nonce that every device signs for a broker that speaks KBS 0.4.0.
+
+    `runtime`: `nonce`, `tee-pubkey` and, for a broker of ours, `cloister`; ValueError for another member.
+    """
+    return hashlib.sha384(canonical(_runtime(runtime))).digest()[:NONCE_SIZE]
+
+
+def kbs_report_data(runtime: Mapping[str, Any], additional_evidence: str) -> bytes:
+    """The 64-byte REPORT_DATA for such a broker; `additional_evidence` exactly as it is sent."""
+    whole = {**_runtime(runtime), "additional-evidence": additional_evidence}
+    return hashlib.sha384(canonical(whole)).digest().ljust(REPORT_DATA_SIZE, b"\0")
+
+
+def maa_report_data(runtime: bytes) -> bytes:
+    """The 64-byte REPORT_DATA for Azure Attestation: `runtime` is a JSON object, as it is sent."""
+    if not runtime.startswith(b"{"):
+        raise ValueError("runtime data is a JSON object")
+    return sha256(runtime).ljust(REPORT_DATA_SIZE, b"\0")
+
+
+def _runtime(runtime: Mapping[str, Any]) -> Mapping[str, Any]:
+    if runtime.keys() - {"cloister"} != {"nonce", "tee-pubkey"}:
+        raise ValueError("runtime data is nonce, tee-pubkey and at most the cloister entry")
+    return runtime
 
 
 def _check_nonce(nonce: bytes) -> None:

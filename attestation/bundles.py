@@ -1,13 +1,13 @@
 """How a Cloister bundle is judged: what ties CPU, devices, keys and workload together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from .binding import digest, gpu_nonce, report_data
 from .checks import BundleCheck as Check
 from .checks import CheckId
 from .context import Context
-from .evidence import Bundle
+from .evidence import Bundle, CpuEvidence, DeviceEvidence
 from .expected import Expected
 from .freshness import check_age
 from .keyset import MAX_LIFETIME, Keyset, LoadedModel, Session, Workload
@@ -31,25 +31,26 @@ def appraise_bundle(bundle: Bundle, context: Context, expected: Expected) -> tup
     session = Session.from_bytes(bundle.session) if bundle.session is not None else None
     workload = Workload.from_bytes(bundle.workload)
     sheet = Sheet("bundle", REQUIRED | ({Check.SESSION_VALIDITY} if session else set()))
-    _check_nonce(sheet, bundle, context.policy, expected)  # 1
-    ends = _check_keyset(sheet, keyset, context.now)  # 2
+    check_nonce(sheet, bundle.nonce, context.policy, expected)  # 1
+    ends = check_keyset(sheet, keyset, context.now)  # 2
     if session:
         _check_session(sheet, session, keyset, context.now)
-    _check_workload(sheet, workload, context.policy.workload)
+    check_workload(sheet, workload, context.policy.workload)
     devices = _devices(sheet, bundle, context)  # 3
     cpu = _cpu(sheet, bundle, context)  # 4
     return [sheet, *cpu, *devices], ends
 
 
-def _check_nonce(sheet: Sheet, bundle: Bundle, policy: Policy, expected: Expected) -> None:
+def check_nonce(sheet: Sheet, nonce: bytes, policy: Policy, expected: Expected) -> None:
+    """Check that the evidence answers the verifier's own nonce, and soon enough."""
     if expected.nonce is None:
         sheet.unevaluable(Check.NONCE, "the verifier gave no nonce", "32 bytes chosen by the verifier")
     else:
-        sheet.equal(Check.NONCE, bundle.nonce, expected.nonce)
+        sheet.equal(Check.NONCE, nonce, expected.nonce)
     check_age(sheet, Check.FRESHNESS, policy, expected.nonce_age)
 
 
-def _check_keyset(sheet: Sheet, keyset: Keyset, now: datetime) -> datetime:
+def check_keyset(sheet: Sheet, keyset: Keyset, now: datetime) -> datetime:
     """Check the keyset's validity; returns when it ends, or `now` if it does not hold."""
     clock = int(now.timestamp())
     current = keyset.not_before <= clock < keyset.not_after
@@ -70,7 +71,8 @@ def _check_session(sheet: Sheet, session: Session, keyset: Keyset, now: datetime
     sheet.record(Check.SESSION_VALIDITY, fresh and distinct, found, wanted)
 
 
-def _check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | None) -> None:
+def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | None) -> None:
+    """Check what is loaded; without a [workload] section nothing can be judged."""
     sheet.claims["software"] = workload.software
     sheet.claims["models"] = [model.to_json() for model in workload.models]
     sheet.claims["adapters"] = [adapter.to_json() for adapter in workload.adapters]
@@ -97,21 +99,31 @@ def _match(
 
 
 def _devices(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
-    gpus, switches = context.policy.nvidia_gpu, context.policy.nvidia_switch
-    kinds = sorted(device.tee for device in bundle.devices)
-    wanted = [GPU] * (gpus.count if gpus else 0) + [SWITCH] * (switches.count if switches else 0)
-    sheet.record(Check.DEVICES, kinds == wanted, ", ".join(kinds) or "none", ", ".join(wanted) or "none")
-    if not (gpus or switches):
-        return []
     session = bundle.session or b""
     nonces = [gpu_nonce(bundle.nonce, bundle.keyset, session, i) for i in range(len(bundle.devices))]
-    return appraise_devices(bundle.devices, context, nonces)
+    return check_devices(sheet, bundle.devices, context, nonces)
+
+
+def check_devices(
+    sheet: Sheet, devices: Sequence[DeviceEvidence], context: Context, nonces: Sequence[bytes]
+) -> list[Sheet]:
+    """Check that there are as many devices as asked for; the sheets of those, each with its own nonce."""
+    gpus, switches = context.policy.nvidia_gpu, context.policy.nvidia_switch
+    kinds = sorted(device.tee for device in devices)
+    wanted = [GPU] * (gpus.count if gpus else 0) + [SWITCH] * (switches.count if switches else 0)
+    sheet.record(Check.DEVICES, kinds == wanted, ", ".join(kinds) or "none", ", ".join(wanted) or "none")
+    return appraise_devices(devices, context, nonces) if gpus or switches else []
+
+
+def check_cpu_tee(sheet: Sheet, tee: str, policy: Policy) -> bool:
+    """Check that the policy has what it takes to judge this CPU."""
+    known = {name for name, needed in CPU_SECTIONS.items() if all(getattr(policy, n) for n in needed)}
+    return sheet.record(Check.CPU_TEE, tee in known, tee, _listed(known))
 
 
 def _cpu(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
-    known = {tee for tee, needed in CPU_SECTIONS.items() if all(getattr(context.policy, n) for n in needed)}
     cpu = bundle.cpu
-    if not sheet.record(Check.CPU_TEE, cpu.tee in known, cpu.tee, _listed(known)):
+    if not check_cpu_tee(sheet, cpu.tee, context.policy):
         return []
     devices = [device.bound() for device in bundle.devices]
     session = bundle.session or b""
@@ -119,6 +131,11 @@ def _cpu(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
         nonce = digest(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
         return _vtpm(bundle, context, Expected(nonce=nonce))
     bound = report_data(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
+    return appraise_cpu(cpu, context, bound)
+
+
+def appraise_cpu(cpu: CpuEvidence, context: Context, bound: bytes) -> list[Sheet]:
+    """The sheet of a CPU whose report has to carry `bound`, 64 bytes. The policy has its section."""
     if cpu.tee == "tdx":
         from . import tdx
 

@@ -15,6 +15,7 @@ from .values import exact, octets
 
 if TYPE_CHECKING:
     from .evidence import Bundle, DeviceEvidence
+    from .kbs import KbsEvidence
 
 Pcrs = Mapping[str, Mapping[int, bytes]]
 """Register values by bank ("sha256") and index."""
@@ -170,6 +171,7 @@ class DstackDocument:
 Evidence: TypeAlias = (
     "Bundle | SnpEvidence | TdxEvidence | SgxEvidence | GpuEvidence | RimEvidence | TpmQuotes | NitroEvidence"
     " | MaaEvidence | NrasEvidence | AciEvidence | AzureVtpm | TinfoilDocument | DstackDocument"
+    " | KbsEvidence"
 )
 """Whatever `verify` judges."""
 

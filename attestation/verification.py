@@ -80,7 +80,12 @@ def _appraise(evidence: Evidence, context: Context, expected: Expected) -> tuple
 def _appraise_bundle(evidence: Any, context: Context, expected: Expected) -> tuple[list[Sheet], datetime]:
     from .bundles import appraise_bundle  # whoever judges a single report does without
     from .evidence import Bundle
+    from .kbs import KbsEvidence, appraise_kbs
 
+    if isinstance(evidence, KbsEvidence):
+        strange = expected.given - {"nonce"}
+        sheets, ends = appraise_kbs(evidence, context, expected)
+        return [*sheets, *([_strange(strange)] if strange else [])], ends
     if not isinstance(evidence, Bundle):
         raise TypeError(f"{type(evidence).__name__} is no evidence")
     collateral = context.collateral.merged(evidence.collateral.stapled())
