@@ -2,14 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from attestation import Policy, Verdict
 
-from .sdk import Answer, AsyncClient, Messages
+from .receipts import Proof
+from .sdk import Answer, AnswerStream, AsyncClient, Messages
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class Loop:
             future.cancel()
             raise
 
-    def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+    def iterate(self, source: AsyncIterator[T]) -> Generator[T]:
         """The items of `source`, one at a time; leaving early closes it."""
         try:
             while True:
@@ -67,6 +68,26 @@ async def _next(source: AsyncIterator[T]) -> T:
         raise _Exhausted from None
 
 
+class BlockingStream(Iterator[str]):
+    """`AnswerStream` for callers without an event loop."""
+
+    def __init__(self, answer: AnswerStream, pieces: Generator[str]) -> None:
+        self._answer = answer
+        self._pieces = pieces
+
+    @property
+    def receipt(self) -> Proof | None:
+        """The receipt, after the last piece, if it was asked for."""
+        return self._answer.receipt
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Leave early: the worker is told to stop."""
+        self._pieces.close()
+
+
 class Client:
     """`AsyncClient` for code without an event loop; same arguments, same errors."""
 
@@ -87,13 +108,18 @@ class Client:
         """The names of what is loaded, the base model first."""
         return self._loop.run(self._client.models())
 
-    def ask(self, messages: Messages, *, model: str | None = None, **options: Any) -> Answer:
+    def ask(
+        self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
+    ) -> Answer:
         """The whole answer; see `AsyncClient.ask`."""
-        return self._loop.run(self._client.ask(messages, model=model, **options))
+        return self._loop.run(self._client.ask(messages, model=model, receipt=receipt, **options))
 
-    def stream(self, messages: Messages, *, model: str | None = None, **options: Any) -> Iterator[str]:
+    def stream(
+        self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
+    ) -> "BlockingStream":
         """The answer piece by piece; see `AsyncClient.stream`."""
-        return self._loop.iterate(self._client.stream(messages, model=model, **options))
+        answer = self._client.stream(messages, model=model, receipt=receipt, **options)
+        return BlockingStream(answer, self._loop.iterate(answer))
 
     def close(self) -> None:
         """Close the connections and stop the thread."""

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from attestation import MalformedEvidence, Verdict
+from attestation.binding import sha256
 from sealing import bhttp, ohttp
 from sealing.envelope import PROBLEM_WORKLOAD, session_of, strip
 from sealing.errors import RemoteProtocolError
+from sealing.receipts import asking
 
 from .attested import Attested, Sealed, Unattested, new_request_id, parse_problem, refusal
 from .errors import BrokenAnswer, Unreachable, WorkerRefused
@@ -21,11 +23,21 @@ RETRIED = frozenset({400, 422})
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer out of its seal. `body` ends only after the final chunk; BrokenAnswer otherwise."""
+    """An answer out of its seal. `body` ends only after the final chunk; BrokenAnswer otherwise.
+
+    `attested` is the worker that gave it.
+    """
 
     status: int
     headers: bhttp.Fields
     body: AsyncIterator[bytes]
+    attested: Attested = field(repr=False)
+    _ends: list[bhttp.End] = field(default_factory=list, repr=False)
+
+    @property
+    def trailers(self) -> bhttp.Fields:
+        """What came behind the body; nothing before its end was reached."""
+        return self._ends[0].trailers if self._ends else ()
 
     def header(self, name: bytes) -> bytes:
         """The first value of `name` (lower case), or nothing."""
@@ -73,22 +85,22 @@ class Channel:
             return self._attested
 
     @asynccontextmanager
-    async def send(self, request: bhttp.Request) -> AsyncIterator[Response]:
-        """Send one request. Leaving the block early tells the worker to stop.
+    async def send(self, request: bhttp.Request, *, receipt: bool = False) -> AsyncIterator[Response]:
+        """Send one request, and ask for a `receipt`. Leaving the block early tells the worker to stop.
 
         Raises what attesting raises, Unreachable, WorkerBusy, WorkerRefused, BrokenAnswer.
         """
         request_id = new_request_id()
         attested = await self.attest()
         try:
-            async with self._exchange(attested, request, request_id) as response:
+            async with self._exchange(attested, request, request_id, receipt) as response:
                 yield response
                 return
         except _Stale:
             await self._discard(attested)
         attested = await self.attest()
         try:
-            async with self._exchange(attested, request, request_id) as response:
+            async with self._exchange(attested, request, request_id, receipt) as response:
                 yield response
         except _Stale as stale:
             raise stale.refused from None
@@ -104,15 +116,18 @@ class Channel:
 
     @asynccontextmanager
     async def _exchange(
-        self, attested: Attested, request: bhttp.Request, request_id: bytes
+        self, attested: Attested, request: bhttp.Request, request_id: bytes, receipt: bool
     ) -> AsyncIterator[Response]:
+        if receipt:
+            request = replace(request, headers=(*request.headers, asking(sha256(attested.bundle.keyset))))
         sealed = attested.seal(request, request_id, self._worker.clock())
         media_type = ohttp.MEDIA_TYPE_CHUNKED_REQUEST
         async with self._worker.wire.send("POST", "/ohttp", media_type, sealed.body) as outer:
             await _check_outer(outer)
             async with aclosing(_events(outer, sealed)) as events:
                 head = await _head(events)
-                response = Response(head.status, strip(head.headers), _body(events))
+                ends: list[bhttp.End] = []
+                response = Response(head.status, strip(head.headers), _body(events, ends), attested, ends)
                 await _check_inner(response)
                 _keep_session(attested, head.headers)
                 yield response
@@ -172,7 +187,9 @@ async def _head(events: AsyncIterator[bhttp.Event]) -> bhttp.ResponseHead:
     raise BrokenAnswer("the answer has no status")
 
 
-async def _body(events: AsyncIterator[bhttp.Event]) -> AsyncIterator[bytes]:
+async def _body(events: AsyncIterator[bhttp.Event], ends: list[bhttp.End]) -> AsyncIterator[bytes]:
     async for event in events:
         if isinstance(event, bhttp.Data):
             yield event.data
+        elif isinstance(event, bhttp.End):
+            ends.append(event)

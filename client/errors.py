@@ -7,6 +7,7 @@
     ├── WorkerBusy         the worker asks to come back later; nothing was started
     ├── WorkerRefused      the gateway refused the request; `status` and `problem` say why
     ├── BrokenAnswer       an answer that stops early or was altered; never to be taken for a whole one
+    ├── ReceiptRefused     the answer is whole, but the receipt that was asked for is missing or does not hold
     └── ApiFailure         the API inside answered with an error; `status` and `error` as OpenAI spells them
 
 `attestation.Rejected` and `attestation.MalformedEvidence` come through as they are.
@@ -51,6 +52,10 @@ class WorkerRefused(ClientError):
 
 class BrokenAnswer(ClientError):
     """The sealed answer ended before its final chunk, or does not open."""
+
+
+class ReceiptRefused(ClientError):
+    """No receipt, or one that is not of this answer, this worker or this workload."""
 
 
 class ApiFailure(ClientError):

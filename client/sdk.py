@@ -15,20 +15,41 @@ from .attested import Attested, Unattested
 from .channel import Channel, Response
 from .errors import ApiFailure, BrokenAnswer
 from .events import event_data
+from .receipts import KeptEvents, Proof, received
 from .wire import HttpWire, Wire
 
+CHAT = "/v1/chat/completions"
 Messages = str | Sequence[dict[str, Any]]
 """A question, or a conversation in OpenAI's form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: its text, the model that gave it, why it ended, token counts as OpenAI spells them."""
+    """A whole answer: its text, the model that gave it, why it ended, token counts as OpenAI spells them.
+
+    `receipt` is there if it was asked for.
+    """
 
     text: str
     model: str
     finish_reason: str
     usage: dict[str, int]
+    receipt: Proof | None = None
+
+
+class AnswerStream(AsyncIterator[str]):
+    """The pieces of an answer. After the last, `receipt` is there if it was asked for."""
+
+    def __init__(self, pieces: Callable[["AnswerStream"], AsyncGenerator[str]]) -> None:
+        self.receipt: Proof | None = None
+        self._pieces = pieces(self)
+
+    async def __anext__(self) -> str:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        """Leave early: the worker is told to stop."""
+        await self._pieces.aclose()
 
 
 class AsyncClient:
@@ -77,41 +98,56 @@ class AsyncClient:
         return await self._worker.examine()
 
     def request(
-        self, method: str, path: str, body: bytes = b"", headers: bhttp.Fields = ()
+        self, method: str, path: str, body: bytes = b"", headers: bhttp.Fields = (), *, receipt: bool = False
     ) -> AbstractAsyncContextManager[Response]:
-        """One sealed HTTP request to the worker's API; an async context manager over its response."""
+        """One sealed HTTP request to the worker's API; an async context manager over its response.
+
+        With `receipt`, give the response and both bodies to `client.receipts.received` at the end.
+        """
         kept = tuple(field for field in headers if not self._headers or field[0] != b"authorization")
         fields = (*kept, *self._headers)
-        return self._channel.send(bhttp.Request(method, "https", self._authority, path, fields, body))
+        request = bhttp.Request(method, "https", self._authority, path, fields, body)
+        return self._channel.send(request, receipt=receipt)
 
     async def models(self) -> list[str]:
         """The names of what is loaded, the base model first."""
         async with self.request("GET", "/v1/models") as response:
             return [model["id"] for model in (await _json(response))["data"]]
 
-    async def ask(self, messages: Messages, *, model: str | None = None, **options: Any) -> Answer:
+    async def ask(
+        self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
+    ) -> Answer:
         """The whole answer. `options` are OpenAI's: temperature, top_p, seed, max_tokens, stop...
 
-        Raises ApiFailure for an error of the API, and what `Channel.send` raises.
+        Raises ApiFailure for an error of the API, ReceiptRefused, and what `Channel.send` raises.
         """
         body = await self._body(messages, model, options)
-        async with self.request("POST", "/v1/chat/completions", body, _JSON) as response:
-            value = await _json(response)
+        async with self.request("POST", CHAT, body, _JSON, receipt=receipt) as response:
+            raw = await response.read()
+            value = _checked(response, raw)
+            proof = received(response, body, raw) if receipt else None
         choice = value["choices"][0]
         text = choice["message"]["content"]
-        return Answer(text, value["model"], choice["finish_reason"], value["usage"])
+        return Answer(text, value["model"], choice["finish_reason"], value["usage"], proof)
 
-    async def stream(
-        self, messages: Messages, *, model: str | None = None, **options: Any
-    ) -> AsyncGenerator[str]:
-        """The answer piece by piece. An answer that stops early raises BrokenAnswer."""
-        body = await self._body(messages, model, options | {"stream": True})
-        async with self.request("POST", "/v1/chat/completions", body, _JSON) as response:
-            if response.status != 200:
-                raise _failure(response.status, await response.read())
-            async with aclosing(_deltas(response.body)) as deltas:
-                async for piece in deltas:
-                    yield piece
+    def stream(
+        self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
+    ) -> AnswerStream:
+        """The answer piece by piece. An answer that stops early raises BrokenAnswer; see also `ask`."""
+
+        async def pieces(answer: AnswerStream) -> AsyncGenerator[str]:
+            body = await self._body(messages, model, options | {"stream": True})
+            async with self.request("POST", CHAT, body, _JSON, receipt=receipt) as response:
+                if response.status != 200:
+                    raise _failure(response.status, await response.read())
+                kept = KeptEvents()
+                async with aclosing(_deltas(kept.of(response.body) if receipt else response.body)) as deltas:
+                    async for piece in deltas:
+                        yield piece
+                if receipt:
+                    answer.receipt = received(response, body, kept.text())
+
+        return AnswerStream(pieces)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -142,7 +178,11 @@ _JSON: bhttp.Fields = ((b"content-type", b"application/json"),)
 
 
 async def _json(response: Response) -> Any:
-    raw = await response.read()
+    return _checked(response, await response.read())
+
+
+def _checked(response: Response, raw: bytes) -> Any:
+    """The JSON of an answer; ApiFailure for an error."""
     if response.status != 200:
         raise _failure(response.status, raw)
     return _parse(raw)

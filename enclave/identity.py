@@ -16,7 +16,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attestation import Keyset, OhttpKey, Session
+from attestation.binding import sha256
 from attestation.keyset import MAX_LIFETIME
+from sealing import cose
 from sealing.hpke import MLKEM768_X25519_AES256, X25519_AES128, PrivateKey, Suite
 from sealing.ohttp import GatewayKey, KeyConfig
 
@@ -186,11 +188,20 @@ class Identity:
         except Busy:
             return None
 
-    def sign_receipt(self, message: bytes) -> bytes:
-        """An Ed25519 signature with the current receipt key."""
+    def keyset_of(self, digest: bytes) -> bytes | None:
+        """The keyset with this K, current or former, while its receipt key is held."""
         with self._tended():
-            key = Ed25519PrivateKey.from_private_bytes(self._slots.read(self._current.receipt))
-            return key.sign(message)
+            held = self._held(digest)
+            return held.raw if held else None
+
+    def sign_receipt(self, payload: bytes, content_type: str, keyset: bytes) -> bytes:
+        """A COSE_Sign1 by the receipt key of the keyset with this K. Raises LookupError if it is gone."""
+        with self._tended():
+            held = self._held(keyset)
+            if held is None:
+                raise LookupError("the keyset that shall sign is not held any more")
+            key = Ed25519PrivateKey.from_private_bytes(self._slots.read(held.receipt))
+            return cose.sign(payload, content_type, key)
 
     def rotate(self) -> None:
         """Replace the keyset now. The former one's keys open requests for the time of grace."""
@@ -267,6 +278,10 @@ class Identity:
     def _taken(self) -> set[int]:
         """Ids that a new key may not have: those in use, of the last two keysets, and lately erased ones."""
         return {*self._sessions, *self._recent, *self._former_ids, *self._current.ids}
+
+    def _held(self, digest: bytes) -> Generation | None:
+        generations = [self._current, *([self._former] if self._former else [])]
+        return next((each for each in generations if sha256(each.raw) == digest), None)
 
     def _lasting(self) -> Iterator[Held]:
         yield from self._current.keys

@@ -32,6 +32,8 @@ from .gateway.replay import ReplayCache
 from .identity import Identity
 from .memory import harden_process
 from .model_files import model_root
+from .receipts.journal import EvidenceJournal
+from .receipts.layer import ReceiptLayer
 from .tee.gather import gather
 from .tee.interface import CollateralSource, CpuTee, Device
 from .tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
@@ -72,6 +74,7 @@ class Worker:
         self.workload = _workload(configuration, self._issuers).to_bytes()
         service = Service(configuration.name, TextModel(configuration.model), self._runner)
         self.application: Application = build(service, Tenants(self._issuers))
+        self._journal = EvidenceJournal(self._gather_for_hour)
 
     def gateway(self) -> Gateway:
         """The ASGI application to expose."""
@@ -79,14 +82,20 @@ class Worker:
         oblivious = ObliviousHandler(
             keys=self._identity,
             workload=lambda: sha256(self.workload),
-            application=self.application,
+            application=ReceiptLayer(
+                application=self.application,
+                signer=self._identity,
+                journal=self._journal,
+                workload=lambda: self.workload,
+                clock=time.time,
+            ),
             metrics=metrics,
             replay=ReplayCache(),
             clock=time.time,
         )
         return Gateway(
             oblivious=oblivious,
-            desk=EvidenceDesk(self._gather, metrics),
+            desk=EvidenceDesk(self._gather, metrics, self._journal),
             metrics=metrics,
             key_configs=lambda: encode_key_configs(self._identity.configs()),
         )
@@ -103,11 +112,18 @@ class Worker:
         self._identity.erase()
 
     def _gather(self, nonce: bytes, session: bool) -> Bundle:
+        key = self._identity.next_session(spare=KEPT_FOR_ANSWERS) if session else None
+        return self._evidence(nonce, self._identity.keyset_bytes, key, self.workload)
+
+    def _gather_for_hour(self, nonce: bytes, keyset: bytes, workload: bytes) -> Bundle:
+        return self._evidence(nonce, keyset, None, workload)
+
+    def _evidence(self, nonce: bytes, keyset: bytes, session: bytes | None, workload: bytes) -> Bundle:
         return gather(
             nonce,
-            self._identity.keyset_bytes,
-            self._identity.next_session(spare=KEPT_FOR_ANSWERS) if session else None,
-            self.workload,
+            keyset,
+            session,
+            workload,
             cpu=self._cpu,
             devices=self._devices,
             collateral=self._collateral,

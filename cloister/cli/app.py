@@ -9,6 +9,7 @@ import typer
 from .collateral import app as collateral
 from .ears import app as ear
 from .policies import app as policy
+from .receipts import app as receipt_commands
 
 app = typer.Typer(
     name="cloister",
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.add_typer(collateral)
 app.add_typer(ear)
 app.add_typer(policy)
+app.add_typer(receipt_commands)
 
 PolicyFile = Annotated[
     Path, typer.Option("--policy", "-p", help="Policy file (TOML): what the worker must prove.")
@@ -139,11 +141,15 @@ def ask(
         float, typer.Option(min=0, max=2, help="0 always picks the likeliest token.")
     ] = 0.0,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to answer with.")] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(help="Keep a signed receipt in this file; what opens it lies beside it, for you alone."),
+    ] = None,
 ) -> None:
     """Attest a worker, seal one question to it, print the answer as it comes."""
     from . import asking
 
-    _leave(asking.ask(question, policy, url, model, token, temperature, max_tokens))
+    _leave(asking.ask(question, policy, url, model, token, temperature, max_tokens, receipt))
 
 
 @app.command()

@@ -19,14 +19,21 @@ def ask(
     token: str | None,
     temperature: float,
     max_tokens: int | None,
+    receipt: Path | None = None,
 ) -> int:
-    """One question; returns 0, or 3 if the worker is simulated."""
+    """One question, its receipt kept in `receipt`; returns 0, or 3 if the worker is simulated."""
     options = {} if max_tokens is None else {"max_tokens": max_tokens}
     with Client(url, Policy.from_file(policy), token=token) as client:
         verdict = client.attest()
-        for piece in client.stream(question, model=model, temperature=temperature, **options):
+        answer = client.stream(
+            question, model=model, receipt=receipt is not None, temperature=temperature, **options
+        )
+        for piece in answer:
             _write(piece)
         _write("\n")
+        if receipt is not None and answer.receipt is not None:
+            files = answer.receipt.save(receipt)
+            NOTES.print(f"receipt: {', '.join(map(str, files))}", style="dim", markup=False)
     return _close(verdict)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from enclave.engine.interface import EngineError, GenerationRequest, PromptTooLong, Sampling
 from enclave.engine.runner import EngineRunner, TokenStream
+from enclave.receipts.account import note
 from enclave.text import StopStrings, TextModel, UnsupportedChat
 
 from .errors import ApiError, from_engine, unknown_model
@@ -142,7 +143,9 @@ class Service:
             )
         except EngineError as error:
             raise from_engine(error, request.prompt_field) from None
-        return Generation(stream, self._text, request.stops(), len(ids))
+        generation = Generation(stream, self._text, request.stops(), len(ids))
+        note(request.model, generation.usage)
+        return generation
 
 
 def _sampling(request: Common) -> Sampling:

@@ -22,8 +22,8 @@ class SealedAnswer(Protocol):
     def data(self, piece: bytes) -> bytes:
         """The bytes to send for a piece of the body; may be empty while pieces are collected."""
 
-    def end(self) -> bytes:
-        """The last bytes. Without them the answer never looks complete."""
+    def end(self, trailers: bhttp.Fields = ()) -> bytes:
+        """The last bytes, `trailers` in them. Without them the answer never looks complete."""
 
 
 class ChunkedAnswer:
@@ -85,12 +85,12 @@ class ChunkedAnswer:
             del self._pending[:CHUNK]
         return b"".join(out)
 
-    def end(self) -> bytes:
+    def end(self, trailers: bhttp.Fields = ()) -> bytes:
         """What is left, the end of the message, zero bytes up to a bucket: the final chunk."""
         rest = bytes(self._pending)
         if self._stream and rest:
             rest = self._encoder.data(rest)
-        return self._sealer.seal(padding.pad(rest + self._encoder.end()), final=True)
+        return self._sealer.seal(padding.pad(rest + self._encoder.end(trailers)), final=True)
 
 
 class WholeAnswer:
@@ -114,7 +114,7 @@ class WholeAnswer:
         self._body += piece
         return b""
 
-    def end(self) -> bytes:
+    def end(self, trailers: bhttp.Fields = ()) -> bytes:
         """The whole sealed response."""
-        response = bhttp.Response(self._status, self._headers, bytes(self._body))
+        response = bhttp.Response(self._status, self._headers, bytes(self._body), trailers)
         return ohttp.seal_response(self._exchange, padding.pad(bhttp.encode_response(response)))

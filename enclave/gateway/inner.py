@@ -52,6 +52,7 @@ class SealedCall:
         self._outer = send
         self._extra = extra
         self._started = False
+        self._trailers_follow = False
         self.finished = False
 
     async def run(self, application: Application, request: bhttp.Request, receive: Receive) -> None:
@@ -98,15 +99,22 @@ class SealedCall:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
+            self._trailers_follow = message.get("trailers", False)
             await self._start(message["status"], tuple(message.get("headers", ())))
         elif message["type"] == "http.response.body" and not self.finished:
-            more = message.get("more_body", False)
-            out = self._answer.data(message.get("body", b""))
-            if not more:
-                out += self._answer.end()
-                self.finished = True
-            if out or not more:
-                await self._outer({"type": "http.response.body", "body": out, "more_body": more})
+            last = not message.get("more_body", False) and not self._trailers_follow
+            await self._pass_on(message.get("body", b""), () if last else None)
+        elif message["type"] == "http.response.trailers" and not self.finished:
+            await self._pass_on(b"", tuple(message.get("headers", ())))
+
+    async def _pass_on(self, body: bytes, trailers: bhttp.Fields | None) -> None:
+        """A piece of the body; and the end of the answer, if `trailers` are given."""
+        out = self._answer.data(body)
+        if trailers is not None:
+            out += self._answer.end(trailers)
+            self.finished = True
+        if out or self.finished:
+            await self._outer({"type": "http.response.body", "body": out, "more_body": not self.finished})
 
     async def _start(self, status: int, headers: bhttp.Fields) -> None:
         inside = tuple((name.lower(), value) for name, value in headers if name.lower() not in NOT_INSIDE)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from attestation import LoadedModel, Policy, Workload
+from attestation import Bundle, LoadedModel, Policy, Workload
 from attestation.binding import sha256
 from client.sdk import AsyncClient
 from client.wire import WireResponse
@@ -17,6 +17,9 @@ from enclave.gateway.oblivious import ObliviousHandler
 from enclave.gateway.plain import Message, Receive, Scope, Send
 from enclave.gateway.replay import ReplayCache
 from enclave.identity import Identity
+from enclave.receipts.account import note
+from enclave.receipts.journal import EvidenceJournal
+from enclave.receipts.layer import ReceiptLayer
 from enclave.simulator.answering import SecurityProcessor
 from enclave.simulator.chip import SnpProcessor
 from enclave.simulator.gpu import GpuIdentity, measurement_digest
@@ -50,6 +53,7 @@ class InProcess:
     clock: Clock
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
+    hours: int = 0
     workload: Workload = field(
         default_factory=lambda: Workload(
             software="cloister test",
@@ -64,18 +68,25 @@ class InProcess:
 
     def __post_init__(self) -> None:
         self.identity = Identity(clock=self.clock)
+        self.journal = EvidenceJournal(self._gather_for_hour)
         metrics = Metrics()
         oblivious = ObliviousHandler(
             keys=self.identity,
             workload=lambda: sha256(self.workload.to_bytes()),
-            application=self._application,
+            application=ReceiptLayer(
+                application=self._application,
+                signer=self.identity,
+                journal=self.journal,
+                workload=lambda: self.workload.to_bytes(),
+                clock=self.clock,
+            ),
             metrics=metrics,
             replay=ReplayCache(),
             clock=self.clock,
         )
         self.gateway = Gateway(
             oblivious=oblivious,
-            desk=EvidenceDesk(self._gather, metrics),
+            desk=EvidenceDesk(self._gather, metrics, self.journal),
             metrics=metrics,
             key_configs=lambda: encode_key_configs(self.identity.configs()),
         )
@@ -113,7 +124,14 @@ class InProcess:
             return {"type": "http.disconnect"}
 
         headers = [(b"content-type", media_type.encode())]
-        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        bare, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": bare,
+            "query_string": query.encode(),
+            "headers": headers,
+        }
         running = asyncio.create_task(self.gateway(scope, receive, messages.put))
         try:
             start = await messages.get()
@@ -126,12 +144,20 @@ class InProcess:
     async def close(self) -> None:
         """Nothing to close."""
 
-    def _gather(self, nonce: bytes, session: bool):  # type: ignore[no-untyped-def]
+    def _gather(self, nonce: bytes, session: bool) -> Bundle:
+        key = self.identity.next_session() if session else None
+        return self._evidence(nonce, self.identity.keyset_bytes, key, self.workload.to_bytes())
+
+    def _gather_for_hour(self, nonce: bytes, keyset: bytes, workload: bytes) -> Bundle:
+        self.hours += 1
+        return self._evidence(nonce, keyset, None, workload)
+
+    def _evidence(self, nonce: bytes, keyset: bytes, session: bytes | None, workload: bytes) -> Bundle:
         return gather(
             nonce,
-            self.identity.keyset_bytes,
-            self.identity.next_session() if session else None,
-            self.workload.to_bytes(),
+            keyset,
+            session,
+            workload,
             cpu=SimulatedCpu(self.link),
             devices=[SimulatedGpu(self.link)],
             collateral=SimulatedCollateral(self.link),
@@ -142,6 +168,7 @@ class InProcess:
         request = json.loads((await receive())["body"])
         question = request["messages"][-1]["content"]
         self.answered.append(question)
+        note(request["model"], lambda: {"prompt_tokens": 2, "completion_tokens": len(question.split())})
         if request.get("stream"):
             await _stream(send, question.split())
             return

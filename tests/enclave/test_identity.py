@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import pytest
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from attestation import Keyset, Session
+from attestation.binding import sha256
 from enclave.identity import GRACE, LIFETIME, MAX_PENDING, ROTATION, SESSION_LIFETIME, Busy, Identity
 from enclave.memory import Kind
+from sealing import cose
 from sealing.hpke import KEM_MLKEM768_X25519, KEM_X25519
 from sealing.ohttp import KeyConfig, open_request, seal_request
 
@@ -163,12 +164,18 @@ def test_sessions_survive_rotation_and_keep_their_ids(identity: Identity) -> Non
     assert opens(identity, sessions[0])
 
 
-def test_receipts_are_signed_by_the_attested_key(identity: Identity) -> None:
-    key = Ed25519PublicKey.from_public_bytes(identity.receipt_public_key)
-    key.verify(identity.sign_receipt(b"receipt"), b"receipt")
+def test_receipts_are_signed_by_the_key_of_the_keyset_that_is_named(identity: Identity, clock: Clock) -> None:
+    first = identity.keyset_bytes
     identity.rotate()
-    with pytest.raises(InvalidSignature):
-        key.verify(identity.sign_receipt(b"receipt"), b"receipt")
+    for keyset in (first, identity.keyset_bytes):
+        assert identity.keyset_of(sha256(keyset)) == keyset
+        message = cose.Sign1.from_bytes(identity.sign_receipt(b"{}", "text/x", sha256(keyset)), limit=1000)
+        key = Ed25519PublicKey.from_public_bytes(Keyset.from_bytes(keyset).receipt_public_key)
+        message.check(cose.Signer.of(key), "text/x")
+    clock.now += GRACE
+    assert identity.keyset_of(sha256(first)) is None
+    with pytest.raises(LookupError):
+        identity.sign_receipt(b"{}", "text/x", sha256(first))
 
 
 def test_erased_is_erased(identity: Identity) -> None:
