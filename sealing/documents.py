@@ -73,6 +73,13 @@ class Members:
             raise self._wrong(name, f"{' or '.join(map(str, sizes)) or 'some'} bytes in base64url")
         return raw
 
+    def hexadecimal(self, name: str, size: int) -> bytes:
+        """`size` bytes in lower-case hexadecimal."""
+        text = self.text(name, limit=2 * size)
+        if len(text) != 2 * size or not set(text) <= set("0123456789abcdef"):
+            raise self._wrong(name, f"{size} bytes in lower-case hexadecimal")
+        return bytes.fromhex(text)
+
     def whole(self, name: str, low: int = 0, high: int = MAX_INTEGER) -> int:
         """A whole number between `low` and `high`, both included."""
         value = self._take(name)
@@ -93,6 +100,10 @@ class Members:
         if not isinstance(value, list) or len(value) > limit:
             raise self._wrong(name, f"a list of at most {limit}")
         return value
+
+    def inner(self, name: str) -> Self:
+        """One object."""
+        return self._inside(self._take(name), f"{self._what}, {name}")
 
     def objects(self, name: str, *, limit: int) -> list[Self]:
         """A list of at most `limit` objects."""
