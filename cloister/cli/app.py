@@ -8,6 +8,7 @@ import typer
 
 from .collateral import app as collateral
 from .ears import app as ear
+from .owners import app as owners
 from .policies import app as policy
 from .receipts import app as receipt_commands
 
@@ -22,6 +23,7 @@ app.add_typer(collateral)
 app.add_typer(ear)
 app.add_typer(policy)
 app.add_typer(receipt_commands)
+app.add_typer(owners)
 
 PolicyFile = Annotated[
     Path, typer.Option("--policy", "-p", help="Policy file (TOML): what the worker must prove.")
