@@ -84,9 +84,12 @@ def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | Non
     sheet.record(Check.WORKLOAD_SOFTWARE, found in rules.software, found, _listed(rules.software))
     _match(sheet, Check.WORKLOAD_MODELS, workload.models, rules.models, rules.allow_any_model)
     _match(sheet, Check.WORKLOAD_ADAPTERS, workload.adapters, rules.adapters, rules.allow_any_adapter)
-    in_force = {*workload.policies} | ({workload.consent} if workload.consent else set())
+    in_force = set(workload.policies)
     allowed = in_force <= rules.policies
     sheet.record(Check.WORKLOAD_POLICIES, allowed, _listed(in_force), _listed(rules.policies))
+    consents = rules.consents or {""}
+    found = workload.consent or "none"
+    sheet.record(Check.WORKLOAD_CONSENT, workload.consent in consents, found, _listed(rules.consents))
     sheet.record(Check.WORKLOAD_CLOCK, workload.clock in rules.clocks, workload.clock, _listed(rules.clocks))
 
 

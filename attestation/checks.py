@@ -84,6 +84,12 @@ class BundleCheck(CheckId):
         "a policy or token issuer that your policy does not list is in force",
         "add its digest to [workload] policies if you trust it",
     )
+    WORKLOAD_CONSENT = (
+        "workload.consent",
+        "DESIGN 4 (workload), 7",
+        "no consent of those that the policy names is in force, or one that it does not name",
+        "read the consent (`cloister consent show`) and add its digest to [workload] consents if you agree",
+    )
     WORKLOAD_CLOCK = (
         "workload.clock",
         "DESIGN 7",

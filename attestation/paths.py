@@ -10,11 +10,10 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import certificates, der
-from .certificates import Certificate
-from .usage import BASIC_CONSTRAINTS, KEY_USAGE, SIGNS_DATA, constraints, key_usage
+from .certificates import BASIC_CONSTRAINTS, KEY_USAGE, Certificate
 
-EXTENDED_KEY_USAGE = der.encoded_oid("2.5.29.37")
-ALTERNATIVE_NAME = der.encoded_oid("2.5.29.17")
+EXTENDED_KEY_USAGE = "2.5.29.37"
+ALTERNATIVE_NAME = "2.5.29.17"
 MAX_CANDIDATES = 16
 MINIMUM_RSA = 2048
 Path = tuple[Certificate, ...]
@@ -53,7 +52,7 @@ def faults(path: Path) -> list[str]:
     """What keeps `path` from being used, other than dates: path lengths and unknown critical extensions."""
     found = [f"{item.name}: unknown critical extension" for item in path[:-1] if not _understood(item)]
     for depth, item in enumerate(path[1:]):
-        limit = constraints(item.extensions).path_length
+        limit = _path_length(item)
         if limit is not None and depth > limit:
             found.append(f"{item.name}: path longer than it allows")
     return found
@@ -66,8 +65,11 @@ def expired(path: Path, at: datetime) -> list[str]:
 
 def signs_data(certificate: Certificate) -> bool:
     """Whether the key usage says digitalSignature."""
-    usage = key_usage(certificate.extensions)
-    return usage is not None and usage & SIGNS_DATA != 0
+    usage = certificate.extensions.get(KEY_USAGE)
+    if usage is None:
+        return False
+    content = der.only(usage.value, der.BIT_STRING).content
+    return len(content) > 1 and content[1] & 0x80 != 0
 
 
 def extended_usages(certificate: Certificate) -> frozenset[str]:
@@ -87,3 +89,13 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
 
 def _understood(certificate: Certificate) -> bool:
     return all(oid in _UNDERSTOOD for oid, item in certificate.extensions.items() if item.critical)
+
+
+def _path_length(certificate: Certificate) -> int | None:
+    constraints = certificate.extensions.get(BASIC_CONSTRAINTS)
+    if constraints is None:
+        return None
+    parts = der.only(constraints.value, der.SEQUENCE).children()
+    parts.optional(der.BOOLEAN)
+    length = parts.optional(der.INTEGER)
+    return der.integer(length) if length else None

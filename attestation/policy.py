@@ -37,12 +37,16 @@ DEFAULT_NONCE_AGE = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadPolicy:
-    """What may be loaded in the worker. Roots are 32 bytes; an empty set allows none."""
+    """What may be loaded in the worker. Roots are 32 bytes; an empty set allows none.
+
+    One of `consents` must be in force if any is named, and none may be if none is.
+    """
 
     software: frozenset[str]
     models: frozenset[bytes]
     adapters: frozenset[bytes]
     policies: frozenset[str]
+    consents: frozenset[str]
     clocks: frozenset[str]
     allow_any_model: bool
     allow_any_adapter: bool
@@ -58,6 +62,7 @@ class WorkloadPolicy:
             models=section.digests("models", 32, [] if any_model else MISSING, hint=hint),
             adapters=section.digests("adapters", 32, []),
             policies=section.texts("policies", []),
+            consents=section.texts("consents", []),
             clocks=section.choices("clocks", {"host", "tee"}, ["tee"]),
             allow_any_model=any_model,
             allow_any_adapter=any_adapter,

@@ -94,7 +94,7 @@ _TABLE: Mapping[str, str] = {
         """,
     TrustClaim.CONFIGURATION: """
         bundle.cpu-tee bundle.devices evidence.policy composite.format
-        keyset.validity session.validity workload.policies workload.clock
+        keyset.validity session.validity workload.policies workload.consent workload.clock
         snp.guest-debug snp.guest-migration snp.smt snp.guest-policy snp.guest-abi snp.guest-svn snp.vmpl
         snp.host-data snp.family-id snp.image-id snp.id-key snp.author-key
         tdx.debug tdx.attributes tdx.xfam tdx.service-td tdx.config-ids

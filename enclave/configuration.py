@@ -21,13 +21,17 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One worker's settings. `adapters` maps names to directories, `issuers` are PEM public keys."""
+    """One worker's settings. `adapters` maps names to directories, `issuers` are PEM public keys.
+
+    `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
+    """
 
     model: Path
     name: str
     adapters: Mapping[str, Path] = field(default_factory=dict)
     issuers: tuple[str, ...] = ()
     engine: EngineOptions = field(default_factory=EngineOptions)
+    consent: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8420
 
@@ -53,6 +57,7 @@ class Configuration:
             "model": str(self.model),
             "name": self.name,
             "adapters": {name: str(path) for name, path in self.adapters.items()},
+            "consent": str(self.consent) if self.consent else None,
             "host": self.host,
             "port": self.port,
         }
@@ -66,6 +71,7 @@ class Configuration:
             adapters={name: Path(path) for name, path in table["adapters"].items()},
             issuers=tuple(table["issuers"]),
             engine=EngineOptions(**table["engine"]),
+            consent=Path(table["consent"]) if table["consent"] else None,
             host=table["host"],
             port=table["port"],
         )

@@ -3,15 +3,33 @@
 import hashlib
 from pathlib import Path
 
-from sealing.artifact.contents import content_root, loading_reads
+import rfc8785
 
+_NAMES = frozenset(
+    {
+        "config.json",
+        "generation_config.json",
+        "adapter_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "model.safetensors.index.json",
+    }
+)
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _CHUNK = 1 << 20
 
 
 def used_files(directory: Path) -> list[Path]:
     """What loading may read: configuration, tokenizer, chat template, safetensors. Sorted by name."""
-    return sorted(path for path in directory.iterdir() if path.is_file() and loading_reads(path.name))
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.is_file() and (path.name in _NAMES or path.suffix == ".safetensors")
+    )
 
 
 def pickled_files(directory: Path) -> list[str]:
@@ -24,12 +42,13 @@ def model_root(directory: Path) -> bytes:
 
     Any changed, added, removed or renamed file of them changes the root. Raises OSError.
     """
-    return content_root({path.name: _file_hash(path) for path in used_files(directory)})
+    listing = [[path.name, _file_hash(path)] for path in used_files(directory)]
+    return hashlib.sha256(rfc8785.dumps(listing)).digest()
 
 
-def _file_hash(path: Path) -> bytes:
+def _file_hash(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    return digest.digest()
+    return digest.hexdigest()

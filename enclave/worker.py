@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -14,13 +16,17 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from attestation import Bundle, LoadedModel, Workload
-from attestation.binding import sha256
+from attestation.binding import NONCE_SIZE, sha256
+from sealing.consent import Consent, Manifest
+from sealing.errors import ConsentRefused, MalformedDocument
 from sealing.ohttp import encode_key_configs
 
 from .api.app import build
 from .api.service import Service
 from .api.tenants import Issuer, Tenants
 from .configuration import SOFTWARE, Configuration
+from .consent.admission import admit, own_measurement
+from .consent.layer import ConsentLayer
 from .engine.runner import EngineRunner
 from .files import DirectoryFiles
 from .gateway.app import Gateway
@@ -46,6 +52,8 @@ log = logging.getLogger(__name__)
 
 ROTATION_CHECK = 60.0
 STOP_GRACE = 3
+REFUSED = 10
+"""Exit status of a worker that the parties did not agree to."""
 KEPT_FOR_ANSWERS = 128
 """One-time keys that asking for evidence, which anybody may, cannot use up."""
 MAX_HEAD = 512 * 1024
@@ -68,12 +76,14 @@ class Worker:
         self._devices = devices
         self._collateral = collateral
         self._issuers = [Issuer.from_pem(pem.encode()) for pem in configuration.issuers]
+        workload = _workload(configuration, self._issuers)
+        manifest = self._agreed(configuration, workload)
+        self.workload = replace(workload, consent=manifest.digest if manifest else "").to_bytes()
         engine = _engine(configuration)
         log.info("weights are in %s memory", engine.weights_memory)
         self._runner = EngineRunner(engine)
-        self.workload = _workload(configuration, self._issuers).to_bytes()
         service = Service(configuration.name, TextModel(configuration.model), self._runner)
-        self.application: Application = build(service, Tenants(self._issuers))
+        self.application = self._under(manifest, build(service, Tenants(self._issuers)))
         self._journal = EvidenceJournal(self._gather_for_hour)
 
     def gateway(self) -> Gateway:
@@ -110,6 +120,22 @@ class Worker:
         """Stop the engine, erase the keys."""
         self._runner.close()
         self._identity.erase()
+
+    def _agreed(self, configuration: Configuration, workload: Workload) -> Manifest | None:
+        """What the parties agreed to, if this is to be a joint workload. Raises ConsentRefused."""
+        if configuration.consent is None:
+            return None
+        consent = Consent.from_bytes(configuration.consent.read_bytes())
+        own = self._evidence(os.urandom(NONCE_SIZE), self._identity.keyset_bytes, None, workload.to_bytes())
+        return admit(consent, workload, measurement=own_measurement(own.cpu), data={}, now=int(time.time()))
+
+    def _under(self, manifest: Manifest | None, application: Application) -> Application:
+        if manifest is None:
+            return application
+        log.info("under consent %s of %s", manifest.digest, ", ".join(p.name for p in manifest.parties))
+        return ConsentLayer(
+            application=application, manifest=manifest, workload=lambda: self.workload, clock=time.time
+        )
 
     def _gather(self, nonce: bytes, session: bool) -> Bundle:
         key = self._identity.next_session(spare=KEPT_FOR_ANSWERS) if session else None
@@ -227,9 +253,14 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     identity = Identity()
     dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
     log.info("raw keys are in %s memory; core dumps are %s", identity.memory, dumps)
-    worker = Worker(
-        configuration, identity, SimulatedCpu(link), [SimulatedGpu(link)], SimulatedCollateral(link)
-    )
+    try:
+        worker = Worker(
+            configuration, identity, SimulatedCpu(link), [SimulatedGpu(link)], SimulatedCollateral(link)
+        )
+    except (ConsentRefused, MalformedDocument) as error:
+        log.error("not started: %s", error)
+        identity.erase()
+        return REFUSED
     try:
         uvloop.run(serve(worker, configuration.host, configuration.port))
     finally:

@@ -3,6 +3,7 @@
 SealingError
 ├── MalformedDocument         bytes that are no document of the kind asked for
 ├── SignatureRefused          a document that its supposed signer did not sign
+├── ConsentRefused            a consent that does not allow what is asked, or that not every party signed
 ├── ArtifactRefused           a sealed artifact that is not what its owner sealed or released
 │   ├── ManifestRefused       another manifest or owner than the one that was released
 │   ├── WrongKey              the data key is not this artifact's
@@ -29,6 +30,10 @@ class MalformedDocument(SealingError):
 
 class SignatureRefused(SealingError):
     """The signature does not verify under the key that had to make it, or says it is of another kind."""
+
+
+class ConsentRefused(SealingError):
+    """Not every party signed, it has expired, or it names something else than what is at hand."""
 
 
 class ArtifactRefused(SealingError):

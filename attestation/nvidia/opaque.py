@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 from typing import NamedTuple, Self
 
 from ..errors import MalformedEvidence
@@ -69,7 +68,7 @@ class OpaqueField(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OpaqueData:
     """The fields in the order received, each type at most once. Parsed, not verified.
 
@@ -110,11 +109,10 @@ class OpaqueData:
 
     def get(self, kind: OpaqueType) -> bytes | None:
         """The raw value of `kind`."""
-        return self._values.get(kind)
-
-    @cached_property
-    def _values(self) -> dict[int, bytes]:
-        return {field.kind: field.value for field in self.fields}
+        for field in self.fields:
+            if field.kind == kind:
+                return field.value
+        return None
 
     def check(self) -> None:
         """MalformedEvidence if a field that verification reads has not the form of its type."""

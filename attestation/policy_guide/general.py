@@ -107,8 +107,15 @@ WORKLOAD = Guide(
             name="policies",
             type="array of strings",
             default="none",
-            meaning="Digests of policies, consents and token issuers that may be in force in the worker.",
+            meaning="Digests of policies and token issuers that may be in force in the worker.",
             weakens="Each issuer named here can admit tenants.",
+            value='["<digest>"]',
+        ),
+        Key(
+            name="consents",
+            type="array of strings",
+            default="none",
+            meaning="Digests of consents, one of which must be in force; none may be if none is named.",
             value='["<digest>"]',
         ),
         Key(
@@ -141,6 +148,7 @@ WORKLOAD = Guide(
         "models": only("models", empty="models: none by root"),
         "adapters": only("adapters", empty="adapters: none by root"),
         "policies": only("policies and token issuers in force"),
+        "consents": only("consents in force, one of them", empty="consents in force: none"),
         "clocks": lambda clocks: extra("time by the host's clock", "time by a clock inside the TEE")(
             clocks - {"tee"}
         ),

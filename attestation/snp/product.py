@@ -79,8 +79,7 @@ class Tcb:
         return levels if self.fmc is None else {"fmc": self.fmc, **levels}
 
     def __str__(self) -> str:
-        levels = f"bl {self.bl} tee {self.tee} snp {self.snp} ucode {self.ucode}"
-        return levels if self.fmc is None else f"fmc {self.fmc} {levels}"
+        return " ".join(f"{name} {level}" for name, level in self.to_json().items())
 
 
 @dataclass(frozen=True, slots=True, order=True)

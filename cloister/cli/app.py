@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from .collateral import app as collateral
+from .consents import app as consent_commands
 from .ears import app as ear
-from .owners import app as owners
 from .policies import app as policy
 from .receipts import app as receipt_commands
 
@@ -20,10 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(collateral)
+app.add_typer(consent_commands)
 app.add_typer(ear)
 app.add_typer(policy)
 app.add_typer(receipt_commands)
-app.add_typer(owners)
 
 PolicyFile = Annotated[
     Path, typer.Option("--policy", "-p", help="Policy file (TOML): what the worker must prove.")
@@ -171,6 +171,10 @@ def serve(
     adapter: Adapters = None,
     engine: EngineSettings = None,
     issuer: Issuers = None,
+    consent: Annotated[
+        Path | None,
+        typer.Option(help="A consent that every party signed; the worker starts only what it names."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -182,7 +186,7 @@ def serve(
     """Measure and start a worker under the simulated security processor."""
     from . import serving
 
-    settings = serving.Settings(model, name, adapter or [], engine or [], issuer or [])
+    settings = serving.Settings(model, name, adapter or [], engine or [], issuer or [], consent)
     _leave(serving.serve(settings, host, port, write_policy))
 
 

@@ -11,14 +11,6 @@ from attestation import (
     Rejected,
 )
 from attestation.ear import EarKeyError, EarRefused
-from client.artifacts.errors import (
-    DiskFull,
-    KeyFileError,
-    NotAsSealed,
-    OwnerError,
-    SourceRefused,
-    TargetRefused,
-)
 from client.errors import (
     ApiFailure,
     BrokenAnswer,
@@ -26,19 +18,22 @@ from client.errors import (
     InsecureAddress,
     NoUsableKey,
     ReceiptRefused,
+    TermsError,
     Unreachable,
     WorkerBusy,
     WorkerRefused,
 )
 from enclave.configuration import ConfigurationError
+from sealing.errors import ConsentRefused
 
-NAMED = (AttestationError, ClientError, ConfigurationError)
+NAMED = (AttestationError, ClientError, ConfigurationError, ConsentRefused)
 
 STEPS: list[tuple[type[Exception], int, str]] = [
     (MalformedEvidence, ExitCode.MALFORMED, "this is not evidence; check the file, or the worker's version"),
     (ConfigurationError, ExitCode.USAGE, "see `cloister serve --help`"),
     (PolicyError, ExitCode.USAGE, "mend the policy file; docs/policy.md describes every key"),
     (CollateralUnavailable, ExitCode.UNEVALUABLE, "supply what is missing and verify again"),
+    (ConsentRefused, ExitCode.REJECTED, "`cloister consent show FILE` says whose signature is missing"),
     (EarKeyError, ExitCode.USAGE, "`openssl genpkey -algorithm ed25519` makes a signing key"),
     (EarRefused, ExitCode.REJECTED, "verify fresh evidence, or ask the verifier for a new token"),
     (Rejected, ExitCode.REJECTED, "run `cloister verify URL --policy FILE` to see every check"),
@@ -51,14 +46,9 @@ STEPS: list[tuple[type[Exception], int, str]] = [
         ExitCode.INTERNAL,
         "nothing of it may be relied on; ask again, by another way if it recurs",
     ),
+    (TermsError, ExitCode.USAGE, "mend the terms or name another file; docs/spec/consent.md, section 4"),
     (ReceiptRefused, ExitCode.REJECTED, "the answer came whole; ask for the receipt again, or do without"),
     (WorkerRefused, ExitCode.INTERNAL, "attest again; check this machine's clock and the worker's version"),
-    (KeyFileError, ExitCode.USAGE, "`cloister owner-key new FILE` makes a signing key"),
-    (SourceRefused, ExitCode.USAGE, "see `cloister seal --help`; nothing was lost"),
-    (TargetRefused, ExitCode.USAGE, "nothing there was touched"),
-    (DiskFull, ExitCode.INTERNAL, "make room and run the same command again: it goes on where it stopped"),
-    (NotAsSealed, ExitCode.REJECTED, "do not use it; fetch it again from its owner"),
-    (OwnerError, ExitCode.USAGE, "see `cloister seal --help`"),
     (ApiFailure, ExitCode.INTERNAL, "the worker is attested and said no; mend the request"),
     (ClientError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),
     (AttestationError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),

@@ -26,6 +26,7 @@ class Settings:
     adapters: list[str]
     engine: list[str]
     issuers: list[Path]
+    consent: Path | None = None
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
@@ -39,6 +40,7 @@ class Settings:
             adapters=named or (_shipped_adapters(model) if self.model is None else {}),
             issuers=tuple(_pem(path) for path in self.issuers),
             engine=engine_options(self.engine),
+            consent=self.consent.resolve() if self.consent else None,
             host=host,
             port=port,
         )
@@ -108,7 +110,18 @@ def _policy(configuration: Configuration, measured: Measurement) -> str:
         models=[model_root(configuration.model)],
         adapters=[model_root(path) for path in configuration.adapters.values()],
         policies=[Issuer.from_pem(pem.encode()).digest for pem in configuration.issuers],
+        consents=[_consent_digest(configuration.consent)] if configuration.consent else [],
     )
+
+
+def _consent_digest(path: Path) -> str:
+    from sealing.consent import Consent
+    from sealing.errors import MalformedDocument
+
+    try:
+        return Consent.from_bytes(path.read_bytes()).manifest.digest
+    except (OSError, MalformedDocument) as error:
+        raise ConfigurationError(f"--consent {path}: {error}") from None
 
 
 def _adapter(word: str) -> tuple[str, Path]:

@@ -15,6 +15,7 @@ def policy_for(
     models: Iterable[bytes],
     adapters: Iterable[bytes] = (),
     policies: Iterable[str] = (),
+    consents: Iterable[str] = (),
     devices: int = 1,
     clock: str = "host",
     max_verdict_age: int = 3600,
@@ -22,8 +23,8 @@ def policy_for(
     """A policy in TOML that accepts this worker under the simulator's root and no other.
 
     `measurement` is `Measurement.digest`, `gpu_measurement` what `gpu.measurement_digest` gives, 48
-    bytes each; `models` and `adapters` are 32-byte roots; `policies` as the workload lists them;
-    `max_verdict_age` in seconds. Nothing in it is weakened but the root.
+    bytes each; `models` and `adapters` are 32-byte roots; `policies` and `consents` as the
+    workload lists them; `max_verdict_age` in seconds. Nothing in it is weakened but the root.
     """
     sections: dict[str, Mapping[str, object]] = {
         "workload": {
@@ -31,6 +32,7 @@ def policy_for(
             "models": _hexes(models),
             "adapters": _hexes(adapters),
             "policies": sorted(set(policies)),
+            "consents": sorted(set(consents)),
             "clocks": [clock],
         },
         "snp": {"products": [PRODUCT], "measurements": [measurement.hex()]},

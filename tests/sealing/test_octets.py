@@ -54,6 +54,7 @@ def test_error_tree() -> None:
     assert set(errors.SealingError.__subclasses__()) == {
         errors.MalformedDocument,
         errors.SignatureRefused,
+        errors.ConsentRefused,
         errors.ArtifactRefused,
         errors.LocalProtocolError,
         errors.RemoteProtocolError,

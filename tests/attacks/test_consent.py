@@ -1,0 +1,149 @@
+"""THREAT_MODEL rows C4 to C7: the operator on what several parties agreed to."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from attestation import Policy, Rejected
+from client.errors import ApiFailure
+from client.sdk import AsyncClient
+from cloister.cli.serving import Settings
+from enclave.model_files import model_root
+from enclave.simulator.measure import measure
+from sealing.consent import Consent
+from tests.attacks.operator import Rewriter
+from tests.running import FAQ, RunningWorker, cloister
+
+SETTINGS = Settings(None, None, [], ["threads=1"], [])
+TERMS = """
+version = 1
+title = "a lab and a hospital"
+expires = 2099-01-01T00:00:00Z
+measurement = "{code}"
+[base]
+name = "faq"
+root = "{base}"
+[[adapters]]
+name = "sailor"
+root = "{adapter}"
+[output]
+max_tokens = 5
+[[parties]]
+name = "lab"
+role = "model owner"
+key = "lab.pub"
+[[parties]]
+name = "hospital"
+role = "prompt owner"
+key = "hospital.pub"
+"""
+
+
+def keys(folder: Path, name: str) -> Path:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / f"{name}.pub").write_bytes(public)
+    private = folder / f"{name}.key"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return private
+
+
+@pytest.fixture(scope="module")
+def agreed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A consent to what is shipped, made and signed on the command line."""
+    folder = tmp_path_factory.mktemp("consent")
+    code = measure(SETTINGS.configuration().measured()).digest.hex()
+    adapter = model_root(FAQ.parent / "adapters" / "sailor").hex()
+    (folder / "terms.toml").write_text(TERMS.format(code=code, base=model_root(FAQ).hex(), adapter=adapter))
+    file = folder / "joint.consent"
+    private = [keys(folder, name) for name in ("lab", "hospital")]
+    assert run("new", str(folder / "terms.toml"), "--out", str(file)).returncode == 0
+    for key in private:
+        assert run("verify", str(file)).returncode == 10
+        assert run("sign", str(file), "--key", str(key)).returncode == 0
+    assert run("verify", str(file)).returncode == 0
+    return file
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return cloister("consent", *words)
+
+
+@pytest.fixture(scope="module")
+def joint(agreed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWorker]:
+    """The joint workload, running."""
+    worker = RunningWorker(tmp_path_factory.mktemp("joint"), ("--consent", str(agreed))).start()
+    yield worker
+    worker.stop()
+
+
+def refused(consent: Path, *options: str) -> str:
+    """What a worker that must not start says; its exit status is 10."""
+    done = cloister("serve", "--port", "0", "--engine", "threads=1", "--consent", str(consent), *options)
+    assert done.returncode == 10, done.stderr
+    assert "listening" not in done.stdout
+    return done.stderr.partition("worker: not started: ")[2]
+
+
+def test_c4_a_changed_consent_does_not_start_the_workload(agreed: Path, tmp_path: Path) -> None:
+    consent = Consent.from_bytes(agreed.read_bytes())
+    output = replace(consent.manifest.output, max_tokens=500)
+    changed = replace(consent, manifest=replace(consent.manifest, output=output))
+    (tmp_path / "changed").write_bytes(changed.to_bytes())
+    said = refused(tmp_path / "changed")
+    assert "not every party has signed this consent" in said
+    assert said.count("signed another consent") == 2
+
+
+def test_c4_nor_does_one_that_a_party_has_not_signed(agreed: Path, tmp_path: Path) -> None:
+    consent = Consent.from_bytes(agreed.read_bytes())
+    (tmp_path / "half").write_bytes(replace(consent, signatures=consent.signatures[:1]).to_bytes())
+    assert "missing" in refused(tmp_path / "half")
+
+
+def test_c5_other_weights_or_other_code_than_was_signed_for_do_not_start(
+    agreed: Path, tmp_path: Path
+) -> None:
+    sailor = FAQ.parent / "adapters" / "sailor"
+    more = ("--adapter", f"sailor={sailor}", "--adapter", f"second={sailor}")
+    assert "adapter second is loaded and is not in the consent" in refused(agreed, *more)
+    # Another engine option is another measurement.
+    assert "the parties signed for code" in refused(agreed, "--engine", "max_rows=3")
+
+
+async def test_c6_a_worker_without_the_consent_gets_no_prompt(
+    agreed: Path, joint: RunningWorker, worker: RunningWorker
+) -> None:
+    digest = Consent.from_bytes(agreed.read_bytes()).manifest.digest
+    without = worker.policy_file.read_text()
+    demanding = Policy.from_toml(without.replace("consents = []", f'consents = ["{digest}"]'))
+    wire = Rewriter(worker.url)
+    async with AsyncClient(worker.url, demanding, wire=wire) as client:
+        with pytest.raises(Rejected, match=r"workload\.consent: fail \(none\)"):
+            await client.ask("my secret")
+    assert wire.requests == []
+    # The other way round: who agreed to nothing does not take a worker under somebody's consent.
+    strict = Policy.from_toml(joint.policy_file.read_text().replace(f'["{digest}"]', "[]"))
+    async with AsyncClient(joint.url, strict) as client:
+        with pytest.raises(Rejected, match=r"workload\.consent"):
+            await client.ask("my secret")
+    async with AsyncClient(joint.url, joint.policy) as client:
+        assert (await client.attest()).verdict.accepted
+
+
+async def test_c7_nothing_comes_out_beyond_what_was_agreed(joint: RunningWorker) -> None:
+    async with AsyncClient(joint.url, joint.policy) as client:
+        answer = await client.ask("What is HPKE?", temperature=0, max_tokens=60, receipt=True)
+        assert (answer.usage["completion_tokens"], answer.finish_reason) == (5, "length")
+        assert answer.receipt is not None
+        assert answer.receipt.receipt.consent.startswith("sha256:")
+        for asked in ({"logprobs": True}, {"top_logprobs": 2}):
+            with pytest.raises(ApiFailure, match="consent in force does not allow log-probabilities"):
+                await client.ask("What is HPKE?", **asked)
+        async with client.request("POST", "/v1/embeddings", b"{}") as response:
+            assert response.status == 403
