@@ -1,62 +1,35 @@
 """X.509 certificates (RFC 5280): parsing, one issuer signature, validity; all defects are MalformedEvidence.
 
-Vendors' certificates carry serial number 0 and other things that general parsers warn of or
-refuse, so the frame is read here; keys and signatures are `cryptography`'s. What depends on
-bytes alone is remembered; validity is judged each time.
+Vendors' certificates carry serial number 0 and other things that general X.509 parsers warn of or
+refuse, so the frame is declared in `pkix`; decoding, keys and signatures are `cryptography`'s.
+What depends on bytes alone is remembered; validity is judged each time.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from . import der
-from .der import Element, Elements
+from . import algorithms, der, pkix
 from .errors import MalformedEvidence
+from .usage import SIGNS_CERTIFICATES, SIGNS_CRLS, Extension, Extensions, constraints, key_usage
 
 MAX_CERTIFICATE = 16 * 1024
 MAX_PEM = 256 * 1024
 MAX_CERTIFICATES = 16
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
-KEY_USAGE = "2.5.29.15"
-BASIC_CONSTRAINTS = "2.5.29.19"
 _COMMON_NAME = bytes.fromhex("550403")  # 2.5.4.3
-_PSS = "1.2.840.113549.1.1.10"
-_MGF1 = "1.2.840.113549.1.1.8"
-_HASHES: dict[str, hashes.HashAlgorithm] = {
-    "2.16.840.1.101.3.4.2.1": hashes.SHA256(),
-    "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
-    "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
-}
-_ECDSA: dict[str, hashes.HashAlgorithm] = {
-    "1.2.840.10045.4.3.2": hashes.SHA256(),
-    "1.2.840.10045.4.3.3": hashes.SHA384(),
-    "1.2.840.10045.4.3.4": hashes.SHA512(),
-}
-_PKCS1: dict[str, hashes.HashAlgorithm] = {
-    "1.2.840.113549.1.1.11": hashes.SHA256(),
-    "1.2.840.113549.1.1.12": hashes.SHA384(),
-    "1.2.840.113549.1.1.13": hashes.SHA512(),
-}
+_VERSION_3 = 2
 _PEM = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CRL)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
-
-
-class Extension(NamedTuple):
-    """An extension's value (the content of its OCTET STRING) and whether it is critical."""
-
-    value: bytes
-    critical: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +48,7 @@ class Certificate:
     not_before: datetime = field(compare=False)
     not_after: datetime = field(compare=False)
     spki: bytes = field(repr=False, compare=False)
-    extensions: Mapping[str, Extension] = field(repr=False, compare=False)
+    extensions: Extensions = field(repr=False, compare=False)
     signature: bytes = field(repr=False, compare=False)
 
     @property
@@ -134,55 +107,36 @@ def from_der(raw: bytes) -> Certificate:
     """The certificate that fills `raw`; MalformedEvidence otherwise."""
     if len(raw) > MAX_CERTIFICATE:
         raise MalformedEvidence(f"certificate of {len(raw)} bytes exceeds {MAX_CERTIFICATE}")
-    outer = der.only(raw, der.SEQUENCE).children()
-    body, algorithm, signature = outer.take(der.SEQUENCE), outer.take(der.SEQUENCE), der.bits(outer.take())
-    outer.close()
-    inner = body.children()
-    if der.integer(der.only(inner.take(0xA0).content)) != 2:
+    outer = pkix.decode(pkix.Signed, raw)
+    signed, algorithm = pkix.encoded(outer.body), pkix.encoded(outer.algorithm)
+    body = pkix.decode(pkix.TbsCertificate, signed)
+    if body.version != _VERSION_3:
         raise MalformedEvidence("certificate is not of version 3")
-    serial = der.integer(inner.take())
-    if inner.take(der.SEQUENCE).raw != algorithm.raw:
+    if pkix.encoded(body.algorithm) != algorithm:
         raise MalformedEvidence("certificate names two signature algorithms")
-    issuer, validity = inner.take(der.SEQUENCE), inner.take(der.SEQUENCE).children()
-    not_before, not_after = der.instant(validity.take()), der.instant(validity.take())
-    validity.close()
-    subject, spki = inner.take(der.SEQUENCE), inner.take(der.SEQUENCE)
-    tagged = inner.optional(0xA3)
-    inner.close()
     return Certificate(
         raw=raw,
-        signed=body.raw,
-        serial=serial,
-        algorithm=algorithm.raw,
-        issuer=issuer.raw,
-        subject=subject.raw,
-        not_before=not_before,
-        not_after=not_after,
-        spki=spki.raw,
-        extensions=read_extensions(der.only(tagged.content, der.SEQUENCE) if tagged else None),
-        signature=signature,
+        signed=signed,
+        serial=body.serial,
+        algorithm=algorithm,
+        issuer=pkix.encoded(body.issuer),
+        subject=pkix.encoded(body.subject),
+        not_before=pkix.instant(body.validity.not_before),
+        not_after=pkix.instant(body.validity.not_after),
+        spki=pkix.encoded(body.spki),
+        extensions=read_extensions(body.extensions),
+        signature=pkix.octets(outer.signature),
     )
 
 
-def read_extensions(sequence: Element | None) -> Mapping[str, Extension]:
+def read_extensions(listed: Iterable[pkix.Extension] | None) -> Extensions:
     """The extensions by object identifier; one that is there twice is malformed."""
-    found: dict[str, Extension] = {}
-    raw, offset = (sequence.content, 0) if sequence else (b"", 0)
-    while offset < len(raw):
-        tag, start, offset = der.header(raw, offset)
-        name_tag, name_start, name_end = der.header(raw, start)
-        flag_tag, flag_start, flag_end = der.header(raw, name_end)
-        if flag_tag == der.BOOLEAN:
-            critical = der.boolean(Element(flag_tag, raw[flag_start:flag_end], b""))
-            value_tag, value_start, end = der.header(raw, flag_end)
-        else:
-            critical, value_tag, value_start, end = False, flag_tag, flag_start, flag_end
-        name = der.dotted(raw[name_start:name_end])
-        if (tag, name_tag, value_tag, end) != (der.SEQUENCE, der.OID, der.OCTET_STRING, offset):
-            raise MalformedEvidence("an extension is not a name, perhaps a flag, and a value")
-        if name in found:
-            raise MalformedEvidence(f"extension {name} is there twice")
-        found[name] = Extension(raw[value_start:end], critical)
+    found: dict[bytes, Extension] = {}
+    for item in listed or ():
+        name = bytes(item.name.data)
+        if item.name.tag_bytes != pkix.OID or name in found:
+            raise MalformedEvidence(f"extension {name.hex()} is there twice, or has no proper name")
+        found[name] = Extension(item.value, bool(item.critical))
     return MappingProxyType(found)
 
 
@@ -203,25 +157,15 @@ def common_name(name: bytes) -> str:
 @lru_cache(maxsize=256)
 def is_authority(certificate: Certificate) -> bool:
     """Whether basic constraints say authority and key usage, if present, says keyCertSign."""
-    constraints = certificate.extensions.get(BASIC_CONSTRAINTS)
-    if constraints is None:
-        return False
-    flag = der.only(constraints.value, der.SEQUENCE).children().optional(der.BOOLEAN)
-    usage = certificate.extensions.get(KEY_USAGE)
-    may_sign = usage is None or _usage_bits(usage.value) & 0x04 != 0
-    return flag is not None and der.boolean(flag) and may_sign
-
-
-def _usage_bits(value: bytes) -> int:
-    """The first octet of a KeyUsage; keyCertSign is 0x04, cRLSign 0x02."""
-    content = der.only(value, der.BIT_STRING).content
-    return content[1] if len(content) > 1 else 0
+    may_sign = key_usage(certificate.extensions)
+    signs = may_sign is None or may_sign & SIGNS_CERTIFICATES != 0
+    return bool(constraints(certificate.extensions).authority) and signs
 
 
 def signs_crls(certificate: Certificate) -> bool:
     """Whether key usage, if present, says cRLSign."""
-    usage = certificate.extensions.get(KEY_USAGE)
-    return usage is None or _usage_bits(usage.value) & 0x02 != 0
+    usage = key_usage(certificate.extensions)
+    return usage is None or usage & SIGNS_CRLS != 0
 
 
 @lru_cache(maxsize=256)
@@ -244,48 +188,21 @@ def signed_by(signed: bytes, algorithm: bytes, signature: bytes, spki: bytes) ->
     salt as long as the hash); false for any other algorithm or a key that does not fit.
     """
     key = public_key(spki)
-    parts = der.only(algorithm, der.SEQUENCE).children()
-    name, rest = der.oid(parts.take(der.OID)), parts
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
-            if name not in _ECDSA or rest:
-                return False
-            key.verify(signature, signed, ec.ECDSA(_ECDSA[name]))
-        elif name in _PKCS1:
-            key.verify(signature, signed, padding.PKCS1v15(), _PKCS1[name])
-        else:
-            digest = pss_hash(algorithm)
+            digest = algorithms.ECDSA.get(algorithm)
             if digest is None:
                 return False
-            mask = padding.MGF1(digest)
-            key.verify(signature, signed, padding.PSS(mask, salt_length=digest.digest_size), digest)
+            key.verify(signature, signed, ec.ECDSA(digest))
+            return True
+        digest = algorithms.PKCS1.get(algorithm)
+        if digest is not None:
+            key.verify(signature, signed, padding.PKCS1v15(), digest)
+            return True
+        digest = algorithms.PSS.get(algorithm)
+        if digest is None:
+            return False
+        key.verify(signature, signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
-
-
-@lru_cache(maxsize=64)
-def pss_hash(algorithm: bytes) -> hashes.HashAlgorithm | None:
-    """The hash of an RSASSA-PSS AlgorithmIdentifier (RFC 4055), or None if it is not one we accept."""
-    parts = der.only(algorithm, der.SEQUENCE).children()
-    if der.oid(parts.take(der.OID)) != _PSS or not parts:
-        return None
-    fields = parts.take(der.SEQUENCE).children()
-    parts.close()
-    if fields.peek() != 0xA0:
-        return None  # SHA-1 by default
-    digest = _hash(der.only(fields.take(0xA0).content, der.SEQUENCE).children())
-    mask = fields.optional(0xA1)
-    salt, trailer = fields.optional(0xA2), fields.optional(0xA3)
-    fields.close()
-    if digest is None or mask is None or salt is None:
-        return None
-    mgf = der.only(mask.content, der.SEQUENCE).children()
-    same = der.oid(mgf.take(der.OID)) == _MGF1 and _hash(mgf.take(der.SEQUENCE).children()) is digest
-    length = der.integer(der.only(salt.content))
-    plain = trailer is None or der.integer(der.only(trailer.content)) == 1
-    return digest if same and plain and length == digest.digest_size else None
-
-
-def _hash(parts: Elements) -> hashes.HashAlgorithm | None:
-    return _HASHES.get(der.oid(parts.take(der.OID)))

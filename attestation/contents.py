@@ -48,6 +48,7 @@ def _certificates_or_size(raw: bytes) -> Any:
 
 def _certificates(raw: bytes) -> Any:
     from .certificates import common_name, load_all
+    from .der import dotted
     from .tpm.appraisal import unpadded
 
     return [
@@ -57,7 +58,7 @@ def _certificates(raw: bytes) -> Any:
             "serial": f"{item.serial:x}",
             "not_before": item.not_before,
             "not_after": item.not_after,
-            "extensions": sorted(item.extensions),
+            "extensions": sorted(map(dotted, item.extensions)),
         }
         for item in load_all(unpadded(raw))
     ]

@@ -1,15 +1,18 @@
 """Certificate revocation lists (RFC 5280, section 5): parsed here, judged at a given time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
-from . import der
+from . import der, pkix
 from .certificates import Certificate, pem_blocks, read_extensions, signed_by, signs_crls
 from .errors import MalformedEvidence
 
 MAX_CRL = 1024 * 1024
-_UNDERSTOOD = frozenset({"2.5.29.20", "2.5.29.35"})  # number, authority key identifier
+_VERSION_2 = 1
+_NUMBER, _AUTHORITY_KEY = der.encoded_oid("2.5.29.20"), der.encoded_oid("2.5.29.35")
+_UNDERSTOOD = frozenset({_NUMBER, _AUTHORITY_KEY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,42 +50,28 @@ def load_crl(raw: bytes) -> Crl:
         if len(blocks) != 1:
             raise MalformedEvidence(f"{len(blocks)} CRLs where one belongs")
         raw = blocks[0]
-    outer = der.only(raw, der.SEQUENCE).children()
-    body, algorithm, signature = outer.take(der.SEQUENCE), outer.take(der.SEQUENCE), der.bits(outer.take())
-    outer.close()
-    inner = body.children()
-    if der.integer(inner.take()) != 1 or inner.take(der.SEQUENCE).raw != algorithm.raw:
+    outer = pkix.decode(pkix.Signed, raw)
+    signed, algorithm = pkix.encoded(outer.body), pkix.encoded(outer.algorithm)
+    body = pkix.decode(pkix.TbsCertList, signed)
+    if body.version != _VERSION_2 or pkix.encoded(body.algorithm) != algorithm:
         raise MalformedEvidence("CRL is not of version 2, or names two signature algorithms")
-    issuer = inner.take(der.SEQUENCE)
-    this_update, next_update = der.instant(inner.take()), der.instant(inner.take())
-    revoked, understood = _revoked(inner.optional(der.SEQUENCE))
-    tagged = inner.optional(0xA0)
-    extensions = read_extensions(der.only(tagged.content, der.SEQUENCE) if tagged else None)
-    inner.close()
-    number = extensions.get("2.5.29.20")
+    entries = body.revoked or ()
+    extensions = read_extensions(body.extensions)
+    number = extensions.get(_NUMBER)
     critical = {name for name, item in extensions.items() if item.critical}
     return Crl(
-        issuer=issuer.raw,
-        this_update=this_update,
-        next_update=next_update,
-        revoked=revoked,
+        issuer=pkix.encoded(body.issuer),
+        this_update=pkix.instant(body.this_update),
+        next_update=pkix.instant(body.next_update),
+        revoked=frozenset(entry.serial for entry in entries),
         number=der.integer(der.only(number.value)) if number else None,
-        understood=understood and critical <= _UNDERSTOOD,
-        signed=body.raw,
-        algorithm=algorithm.raw,
-        signature=signature,
+        understood=_understood(entries) and critical <= _UNDERSTOOD,
+        signed=signed,
+        algorithm=algorithm,
+        signature=pkix.octets(outer.signature),
     )
 
 
-def _revoked(entries: der.Element | None) -> tuple[frozenset[int], bool]:
-    """The serial numbers, and whether no entry has a critical extension."""
-    serials: set[int] = set()
-    understood = True
-    for entry in entries.children() if entries else ():
-        parts = entry.children()
-        serials.add(der.integer(parts.take()))
-        der.instant(parts.take())
-        extensions = read_extensions(parts.optional(der.SEQUENCE))
-        parts.close()
-        understood = understood and not any(item.critical for item in extensions.values())
-    return frozenset(serials), understood
+def _understood(entries: Iterable[pkix.Revoked]) -> bool:
+    """Whether no entry has a critical extension."""
+    return not any(item.critical for entry in entries for item in entry.extensions or ())

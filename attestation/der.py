@@ -1,25 +1,19 @@
 """DER (X.690) as far as certificates and their extensions use it: strict, bounded, no recursion."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from .errors import MalformedEvidence
 
-BOOLEAN = 0x01
 INTEGER = 0x02
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
-NULL = 0x05
 OID = 0x06
 UTF8_STRING = 0x0C
 PRINTABLE_STRING = 0x13
 IA5_STRING = 0x16
-UTC_TIME = 0x17
-GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
-SET = 0x31
 MAX_INTEGER = 64
 
 
@@ -113,13 +107,6 @@ def integer(element: Element) -> int:
     return int.from_bytes(content, "big", signed=True)
 
 
-def boolean(element: Element) -> bool:
-    """The value of a BOOLEAN."""
-    if element.tag != BOOLEAN or element.content not in (b"\x00", b"\xff"):
-        _refuse("no BOOLEAN in DER")
-    return element.content == b"\xff"
-
-
 def oid(element: Element) -> str:
     """The dotted form of an OBJECT IDENTIFIER of at most 32 bytes."""
     if element.tag != OID:
@@ -145,6 +132,16 @@ def dotted(content: bytes) -> str:
     return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
 
 
+def encoded_oid(dotted: str) -> bytes:
+    """The content of the OBJECT IDENTIFIER that `dotted` reads back."""
+    first, second, *rest = map(int, dotted.split("."))
+    octets = bytearray()
+    for arc in (40 * first + second, *rest):
+        groups = range(7 * (max(arc.bit_length() - 1, 0) // 7), -1, -7)
+        octets += bytes((arc >> shift & 0x7F) | (0x80 if shift else 0) for shift in groups)
+    return bytes(octets)
+
+
 def text(element: Element) -> str:
     """The value of a UTF8String, PrintableString or IA5String."""
     if element.tag not in (UTF8_STRING, PRINTABLE_STRING, IA5_STRING):
@@ -153,28 +150,6 @@ def text(element: Element) -> str:
         return element.content.decode("utf-8" if element.tag == UTF8_STRING else "ascii")
     except UnicodeDecodeError:
         _refuse("a string is not in its own alphabet")
-
-
-def bits(element: Element) -> bytes:
-    """The value of a BIT STRING of whole octets."""
-    if element.tag != BIT_STRING or element.content[:1] != b"\0":
-        _refuse("no BIT STRING of whole octets")
-    return element.content[1:]
-
-
-def instant(element: Element) -> datetime:
-    """The value of a UTCTime or GeneralizedTime in the one form that RFC 5280 allows."""
-    digits, size = element.content, {UTC_TIME: 13, GENERALIZED_TIME: 15}.get(element.tag)
-    if len(digits) != size or digits[-1:] != b"Z" or not digits[:-1].isdigit():
-        _refuse("no time as RFC 5280 writes it")
-    year, rest = (int(digits[:-11]), digits[-11:-1])
-    if element.tag == UTC_TIME:
-        year += 2000 if year < 50 else 1900
-    parts = [int(rest[i : i + 2]) for i in range(0, 10, 2)]
-    try:
-        return datetime(year, *parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
-    except ValueError:
-        _refuse("a time that does not exist")
 
 
 def _refuse(why: str) -> NoReturn:

@@ -10,10 +10,11 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import certificates, der
-from .certificates import BASIC_CONSTRAINTS, KEY_USAGE, Certificate
+from .certificates import Certificate
+from .usage import BASIC_CONSTRAINTS, KEY_USAGE, SIGNS_DATA, constraints, key_usage
 
-EXTENDED_KEY_USAGE = "2.5.29.37"
-ALTERNATIVE_NAME = "2.5.29.17"
+EXTENDED_KEY_USAGE = der.encoded_oid("2.5.29.37")
+ALTERNATIVE_NAME = der.encoded_oid("2.5.29.17")
 MAX_CANDIDATES = 16
 MINIMUM_RSA = 2048
 Path = tuple[Certificate, ...]
@@ -52,7 +53,7 @@ def faults(path: Path) -> list[str]:
     """What keeps `path` from being used, other than dates: path lengths and unknown critical extensions."""
     found = [f"{item.name}: unknown critical extension" for item in path[:-1] if not _understood(item)]
     for depth, item in enumerate(path[1:]):
-        limit = _path_length(item)
+        limit = constraints(item.extensions).path_length
         if limit is not None and depth > limit:
             found.append(f"{item.name}: path longer than it allows")
     return found
@@ -65,11 +66,8 @@ def expired(path: Path, at: datetime) -> list[str]:
 
 def signs_data(certificate: Certificate) -> bool:
     """Whether the key usage says digitalSignature."""
-    usage = certificate.extensions.get(KEY_USAGE)
-    if usage is None:
-        return False
-    content = der.only(usage.value, der.BIT_STRING).content
-    return len(content) > 1 and content[1] & 0x80 != 0
+    usage = key_usage(certificate.extensions)
+    return usage is not None and usage & SIGNS_DATA != 0
 
 
 def extended_usages(certificate: Certificate) -> frozenset[str]:
@@ -89,13 +87,3 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
 
 def _understood(certificate: Certificate) -> bool:
     return all(oid in _UNDERSTOOD for oid, item in certificate.extensions.items() if item.critical)
-
-
-def _path_length(certificate: Certificate) -> int | None:
-    constraints = certificate.extensions.get(BASIC_CONSTRAINTS)
-    if constraints is None:
-        return None
-    parts = der.only(constraints.value, der.SEQUENCE).children()
-    parts.optional(der.BOOLEAN)
-    length = parts.optional(der.INTEGER)
-    return der.integer(length) if length else None

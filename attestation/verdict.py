@@ -96,15 +96,13 @@ class Sheet:
     def results(self) -> tuple[Result, ...]:
         """Everything recorded, then what was required and not reached."""
         missing = sorted(self.required - self._results.keys())
-        absent = (Result(check=c, subject=self.subject, outcome=Outcome.NOT_REACHED) for c in missing)
+        absent = (Result(c, self.subject, Outcome.NOT_REACHED) for c in missing)
         return (*self._results.values(), *absent)
 
     def _add(self, check: CheckId, outcome: Outcome, found: str, expected: str) -> None:
         if check in self._results:
             raise RuntimeError(f"{check} recorded twice for {self.subject}")
-        self._results[check] = Result(
-            check=check, subject=self.subject, outcome=outcome, found=found, expected=expected
-        )
+        self._results[check] = Result(check, self.subject, outcome, found, expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

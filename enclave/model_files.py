@@ -3,33 +3,15 @@
 import hashlib
 from pathlib import Path
 
-import rfc8785
+from sealing.artifact.contents import content_root, loading_reads
 
-_NAMES = frozenset(
-    {
-        "config.json",
-        "generation_config.json",
-        "adapter_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "model.safetensors.index.json",
-    }
-)
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _CHUNK = 1 << 20
 
 
 def used_files(directory: Path) -> list[Path]:
     """What loading may read: configuration, tokenizer, chat template, safetensors. Sorted by name."""
-    return sorted(
-        path
-        for path in directory.iterdir()
-        if path.is_file() and (path.name in _NAMES or path.suffix == ".safetensors")
-    )
+    return sorted(path for path in directory.iterdir() if path.is_file() and loading_reads(path.name))
 
 
 def pickled_files(directory: Path) -> list[str]:
@@ -42,13 +24,12 @@ def model_root(directory: Path) -> bytes:
 
     Any changed, added, removed or renamed file of them changes the root. Raises OSError.
     """
-    listing = [[path.name, _file_hash(path)] for path in used_files(directory)]
-    return hashlib.sha256(rfc8785.dumps(listing)).digest()
+    return content_root({path.name: _file_hash(path) for path in used_files(directory)})
 
 
-def _file_hash(path: Path) -> str:
+def _file_hash(path: Path) -> bytes:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+    return digest.digest()

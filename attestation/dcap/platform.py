@@ -1,7 +1,7 @@
 """What is known of a platform while its quote is being appraised, and what the policy requires of it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from ..context import Context
@@ -54,4 +54,4 @@ def _enclave_report(raw: bytes) -> EnclaveReport:
 @lru_cache(maxsize=256)
 def day(moment: datetime) -> str:
     """`moment` in UTC to the second, as Intel writes dates."""
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

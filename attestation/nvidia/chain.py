@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Self, TypeVar
+from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from .. import der
+from .. import algorithms, der
+from .. import certificates as x509_frame
 from ..errors import MalformedEvidence
+from ..usage import BASIC_CONSTRAINTS, KEY_USAGE, SIGNS_CERTIFICATES, SIGNS_DATA, constraints, key_usage
 from .tcb_info import COMPOSITE_DEVICE_ID, DICE_TCB_INFO, TcbInfo
 
 CHAIN_LENGTH = 5
@@ -38,9 +40,10 @@ ERRORS = (
 )
 """What `cryptography` raises for certificates and OCSP responses that are not well-formed."""
 
-_DEVICE_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.412.274.1")  # DMTF: UTF8String vendor:chip:serial
-T = TypeVar("T", bound=x509.ExtensionType)
-_UNDERSTOOD = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid})
+_ALTERNATIVE_NAME = der.encoded_oid("2.5.29.17")
+_OTHER_NAME, _EXPLICIT_0 = 0xA0, 0xA0
+_DEVICE_NAME = "1.3.6.1.4.1.412.274.1"  # DMTF: UTF8String vendor:chip:serial
+_UNDERSTOOD = frozenset({BASIC_CONSTRAINTS, KEY_USAGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,9 @@ class Certificate:
     """An X.509 certificate and the facts that a chain is judged by. Parsed, not verified."""
 
     raw: bytes
+    frame: x509_frame.Certificate = field(repr=False, compare=False)
     parsed: x509.Certificate = field(repr=False, compare=False)
-    spki: bytes = field(repr=False)
-    subject: bytes
-    issuer: bytes
-    not_before: datetime
-    not_after: datetime
+    key: ec.EllipticCurvePublicKey = field(repr=False, compare=False)
     authority: bool
     path_length: int | None
     signs_certificates: bool
@@ -65,37 +65,46 @@ class Certificate:
     def from_der(cls, raw: bytes) -> Self:
         """The certificate in `raw`; MalformedEvidence if it is not a well-formed one with a P-384 key."""
         try:
-            return cls._from_x509(raw, x509.load_der_x509_certificate(raw))
+            return cls._of(x509_frame.from_der(raw), x509.load_der_x509_certificate(raw))
         except ERRORS as error:
             raise MalformedEvidence(f"certificate does not parse: {error}") from None
 
     @classmethod
-    def _from_x509(cls, raw: bytes, certificate: x509.Certificate) -> Self:
-        key = certificate.public_key()
+    def _of(cls, read: x509_frame.Certificate, parsed: x509.Certificate) -> Self:
+        key = x509_frame.public_key(read.spki)
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise MalformedEvidence("a certificate's key is not on P-384")
-        constraints = _extension(certificate, x509.BasicConstraints)
-        usage = _extension(certificate, x509.KeyUsage)
-        if certificate.serial_number <= 0 or certificate.version is not x509.Version.v3:
-            raise MalformedEvidence("a certificate is not of version 3, or has no positive serial number")
-        critical = {extension.oid for extension in certificate.extensions if extension.critical}
+        if read.serial <= 0:
+            raise MalformedEvidence("a certificate has no positive serial number")
+        limits, usage = constraints(read.extensions), key_usage(read.extensions) or 0
+        critical = {name for name, item in read.extensions.items() if item.critical}
         return cls(
-            raw=raw,
-            parsed=certificate,
-            name=_name(certificate.subject),
-            spki=key.public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            ),
-            subject=certificate.subject.public_bytes(),
-            issuer=certificate.issuer.public_bytes(),
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-            authority=constraints is not None and constraints.ca,
-            path_length=constraints.path_length if constraints else None,
-            signs_certificates=usage is not None and usage.key_cert_sign,
-            signs_data=usage is not None and usage.digital_signature,
+            raw=read.raw,
+            frame=read,
+            parsed=parsed,
+            key=key,
+            name=read.name or parsed.subject.rfc4514_string(),
+            authority=bool(limits.authority),
+            path_length=limits.path_length,
+            signs_certificates=usage & SIGNS_CERTIFICATES != 0,
+            signs_data=usage & SIGNS_DATA != 0,
             understood=critical <= _UNDERSTOOD,
         )
+
+    @property
+    def spki(self) -> bytes:
+        """The public key as a SubjectPublicKeyInfo in DER."""
+        return self.frame.spki
+
+    @property
+    def not_before(self) -> datetime:
+        """The start of the validity."""
+        return self.frame.not_before
+
+    @property
+    def not_after(self) -> datetime:
+        """The end of the validity."""
+        return self.frame.not_after
 
     @property
     def key_id(self) -> str:
@@ -104,22 +113,19 @@ class Certificate:
 
     def same_key(self, other: "Certificate") -> bool:
         """Whether both name the same subject and hold the same key."""
-        return self.subject == other.subject and self.spki == other.spki
+        return self.frame.subject == other.frame.subject and self.spki == other.spki
 
     def current(self, now: datetime) -> bool:
         """Whether `now` lies within the certificate's validity."""
-        return self.not_before <= now <= self.not_after
+        return self.frame.valid_at(now)
 
     def signed_by(self, issuer: "Certificate") -> bool:
         """Whether `issuer` may issue certificates and issued this one with ECDSA and SHA-384."""
-        names = self.issuer == issuer.subject
-        return names and issuer.authority and issuer.signs_certificates and _signed(self.raw, issuer.raw)
-
-
-def _name(subject: x509.Name) -> str:
-    """The common name, or the whole name."""
-    names = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value) if names else subject.rfc4514_string()
+        mine, named = self.frame, self.frame.issuer == issuer.frame.subject
+        if not (named and issuer.authority and issuer.signs_certificates):
+            return False
+        fits = isinstance(algorithms.ECDSA.get(mine.algorithm), hashes.SHA384)
+        return fits and x509_frame.signed_by(mine.signed, mine.algorithm, mine.signature, issuer.spki)
 
 
 @dataclass(frozen=True)
@@ -164,15 +170,16 @@ class CertificateChain:
     @cached_property
     def device_name(self) -> tuple[str, str] | None:
         """(chip, serial) from the leaf's alternative name, such as ("GH100", "48B02D7A7CD27FC3")."""
-        return _device_name(self.leaf.parsed)
+        names = self.leaf.frame.extensions.get(_ALTERNATIVE_NAME)
+        return _device_name(names.value) if names else None
 
     @cached_property
     def tcb_info(self) -> TcbInfo | None:
         """The firmware identity in the leaf, or None."""
         found = [
-            TcbInfo.from_der(extension.oid.dotted_string, extension.value.public_bytes())
-            for extension in self.leaf.parsed.extensions
-            if extension.oid.dotted_string in (DICE_TCB_INFO, COMPOSITE_DEVICE_ID)
+            TcbInfo.from_der(name, item.value)
+            for name, item in self.leaf.frame.extensions.items()
+            if name in (DICE_TCB_INFO, COMPOSITE_DEVICE_ID)
         ]
         if len(found) > 1:
             raise MalformedEvidence("the leaf has two TCB infos")
@@ -219,32 +226,15 @@ def certificate(raw: bytes) -> Certificate:
     return Certificate.from_der(raw)
 
 
-@lru_cache(maxsize=512)
-def _signed(raw: bytes, issuer: bytes) -> bool:
-    """Whether the key of certificate `issuer` signed `raw`: a fact of the bytes alone, so kept."""
-    signed = certificate(raw).parsed
-    try:
-        if not isinstance(signed.signature_hash_algorithm, hashes.SHA384):
-            return False
-        signed.verify_directly_issued_by(certificate(issuer).parsed)
-    except (*ERRORS, InvalidSignature):
-        return False
-    return True
-
-
-def _extension(source: x509.Certificate, kind: type[T]) -> T | None:
-    try:
-        return source.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _device_name(leaf: x509.Certificate) -> tuple[str, str] | None:
-    names = _extension(leaf, x509.SubjectAlternativeName)
-    for other in names.get_values_for_type(x509.OtherName) if names else ():
-        if other.type_id == _DEVICE_NAME:
-            text = der.text(der.only(other.value, der.UTF8_STRING))
-            vendor, _, rest = text.partition(":")
+def _device_name(value: bytes) -> tuple[str, str] | None:
+    """Chip and serial in a SubjectAlternativeName, from its DMTF name "NVIDIA:chip:serial"."""
+    for name in der.only(value, der.SEQUENCE).children():
+        if name.tag != _OTHER_NAME:
+            continue
+        parts = name.children()
+        kind, text = parts.take(der.OID), parts.take(_EXPLICIT_0)
+        if der.oid(kind) == _DEVICE_NAME:
+            vendor, _, rest = der.text(der.only(text.content, der.UTF8_STRING)).partition(":")
             chip, _, serial = rest.partition(":")
             return (chip.replace("_", ""), serial) if vendor == "NVIDIA" and serial else None
     return None

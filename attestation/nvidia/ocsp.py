@@ -93,9 +93,9 @@ def _response(raw: bytes) -> ocsp.OCSPResponse | None:
 def _about(answer: ocsp.OCSPSingleResponse, certificate: Certificate, issuer: Certificate) -> bool:
     """Whether the CertID (RFC 6960, 4.1.1) is that of `certificate` under `issuer`."""
     algorithm = answer.hash_algorithm
-    if answer.serial_number != certificate.parsed.serial_number or not isinstance(algorithm, _HASHES):
+    if answer.serial_number != certificate.frame.serial or not isinstance(algorithm, _HASHES):
         return False
-    names = _digest(algorithm, issuer.subject) == answer.issuer_name_hash
+    names = _digest(algorithm, issuer.frame.subject) == answer.issuer_name_hash
     return names and _digest(algorithm, _key_bits(issuer.parsed)) == answer.issuer_key_hash
 
 

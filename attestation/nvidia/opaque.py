@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple, Self
 
 from ..errors import MalformedEvidence
@@ -68,7 +69,7 @@ class OpaqueField(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpaqueData:
     """The fields in the order received, each type at most once. Parsed, not verified.
 
@@ -109,10 +110,11 @@ class OpaqueData:
 
     def get(self, kind: OpaqueType) -> bytes | None:
         """The raw value of `kind`."""
-        for field in self.fields:
-            if field.kind == kind:
-                return field.value
-        return None
+        return self._values.get(kind)
+
+    @cached_property
+    def _values(self) -> dict[int, bytes]:
+        return {field.kind: field.value for field in self.fields}
 
     def check(self) -> None:
         """MalformedEvidence if a field that verification reads has not the form of its type."""

@@ -121,7 +121,7 @@ class GpuReport:
         """All measurement blocks, as sent."""
         return b"".join(block.to_bytes() for block in self.measurements)
 
-    @property
+    @cached_property
     def measurement_digest(self) -> bytes:
         """SHA-384 of the measurement record: what a policy pins."""
         return hashlib.sha384(self.measurement_record).digest()

@@ -20,6 +20,7 @@ from .flags import SigningKey
 from .policy import SnpPolicy
 from .report import REPORT_SIZE, SIGNATURE_ALGORITHM, SIGNED_SIZE, SnpReport
 
+_ALL = frozenset(Check)
 _OF_CERTIFICATE = (
     Check.ROOT,
     Check.CHAIN,
@@ -85,7 +86,7 @@ def required(rules: SnpPolicy, report: SnpReport) -> frozenset[CheckId]:
         dropped.add(Check.REPORT_ID)
     if report.signer_info.signing_key is not SigningKey.VLEK:
         dropped.add(Check.CSP_ID)
-    return frozenset(Check) - dropped
+    return _ALL - dropped
 
 
 def _no_certificate(sheet: Sheet) -> None:

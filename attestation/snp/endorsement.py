@@ -7,9 +7,10 @@ from typing import Self
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from .. import der
-from ..certificates import BASIC_CONSTRAINTS, KEY_USAGE, Certificate, common_name, pss_hash, public_key
+from .. import algorithms, der
+from ..certificates import Certificate, common_name, public_key
 from ..errors import MalformedEvidence
+from ..usage import BASIC_CONSTRAINTS, KEY_USAGE
 from . import oids
 from .flags import SigningKey
 from .product import Product, Tcb
@@ -111,7 +112,7 @@ class _Reader:
         if not holds:
             self.problems.append(problem)
 
-    def level(self, oid: str) -> int | None:
+    def level(self, oid: bytes) -> int | None:
         """The INTEGER in an extension, if it is one from 0 to 255."""
         try:
             value = der.integer(der.only(self._extensions[oid].value))
@@ -155,7 +156,8 @@ class _Reader:
 
     def key(self) -> ec.EllipticCurvePublicKey | None:
         """The P-384 key, and the rest of the form: algorithm and critical extensions."""
-        self.expect(_signed_with_pss(self._certificate), "signature is not RSASSA-PSS with SHA-384")
+        digest = algorithms.PSS.get(self._certificate.algorithm)
+        self.expect(isinstance(digest, hashes.SHA384), "signature is not RSASSA-PSS with SHA-384")
         critical = {oid for oid, item in self._extensions.items() if item.critical}
         self.expect(critical <= _UNDERSTOOD, "a critical extension is not known")
         try:
@@ -167,15 +169,8 @@ class _Reader:
         self.expect(False, "key is not on P-384")
         return None
 
-    def _string(self, oid: str) -> str | None:
+    def _string(self, oid: bytes) -> str | None:
         try:
             return der.text(der.only(self._extensions[oid].value, der.IA5_STRING))
         except (KeyError, MalformedEvidence):
             return None
-
-
-def _signed_with_pss(certificate: Certificate) -> bool:
-    try:
-        return isinstance(pss_hash(certificate.algorithm), hashes.SHA384)
-    except MalformedEvidence:
-        return False

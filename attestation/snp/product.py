@@ -79,7 +79,8 @@ class Tcb:
         return levels if self.fmc is None else {"fmc": self.fmc, **levels}
 
     def __str__(self) -> str:
-        return " ".join(f"{name} {level}" for name, level in self.to_json().items())
+        levels = f"bl {self.bl} tee {self.tee} snp {self.snp} ucode {self.ucode}"
+        return levels if self.fmc is None else f"fmc {self.fmc} {levels}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

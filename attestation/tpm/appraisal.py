@@ -9,6 +9,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives import serialization
 
 from .. import certificates as x509
+from .. import der
 from ..certificates import Certificate
 from ..collateral import Kind
 from ..context import Context
@@ -24,6 +25,7 @@ from .quoted import SignedQuote, check_event_log, check_nonce, check_registers, 
 
 MAX_QUOTES = 4
 GOOGLE_INSTANCE = "1.3.6.1.4.1.11129.2.1.21"
+_INSTANCE = der.encoded_oid(GOOGLE_INSTANCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +199,7 @@ def _claim(sheet: Sheet, evidence: TpmEvidence) -> None:
             "not_after": str(leaf.not_after),
             "public_key_spki_sha256": hashlib.sha256(leaf.spki).hexdigest(),
         }
-        claims |= {"instance_extension_oid": GOOGLE_INSTANCE} if GOOGLE_INSTANCE in leaf.extensions else {}
+        claims |= {"instance_extension_oid": GOOGLE_INSTANCE} if _INSTANCE in leaf.extensions else {}
     if evidence.quotes:
         quote = evidence.quotes[0].quote
         claims |= {

@@ -9,6 +9,7 @@ import typer
 from .collateral import app as collateral
 from .consents import app as consent_commands
 from .ears import app as ear
+from .owners import app as owners
 from .policies import app as policy
 from .receipts import app as receipt_commands
 
@@ -24,6 +25,7 @@ app.add_typer(consent_commands)
 app.add_typer(ear)
 app.add_typer(policy)
 app.add_typer(receipt_commands)
+app.add_typer(owners)
 
 PolicyFile = Annotated[
     Path, typer.Option("--policy", "-p", help="Policy file (TOML): what the worker must prove.")

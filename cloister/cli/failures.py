@@ -11,6 +11,14 @@ from attestation import (
     Rejected,
 )
 from attestation.ear import EarKeyError, EarRefused
+from client.artifacts.errors import (
+    DiskFull,
+    KeyFileError,
+    NotAsSealed,
+    OwnerError,
+    SourceRefused,
+    TargetRefused,
+)
 from client.errors import (
     ApiFailure,
     BrokenAnswer,
@@ -49,6 +57,12 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (TermsError, ExitCode.USAGE, "mend the terms or name another file; docs/spec/consent.md, section 4"),
     (ReceiptRefused, ExitCode.REJECTED, "the answer came whole; ask for the receipt again, or do without"),
     (WorkerRefused, ExitCode.INTERNAL, "attest again; check this machine's clock and the worker's version"),
+    (KeyFileError, ExitCode.USAGE, "`cloister owner-key new FILE` makes a signing key"),
+    (SourceRefused, ExitCode.USAGE, "see `cloister seal --help`; nothing was lost"),
+    (TargetRefused, ExitCode.USAGE, "nothing there was touched"),
+    (DiskFull, ExitCode.INTERNAL, "make room and run the same command again: it goes on where it stopped"),
+    (NotAsSealed, ExitCode.REJECTED, "do not use it; fetch it again from its owner"),
+    (OwnerError, ExitCode.USAGE, "see `cloister seal --help`"),
     (ApiFailure, ExitCode.INTERNAL, "the worker is attested and said no; mend the request"),
     (ClientError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),
     (AttestationError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation import Roots
+from attestation.der import dotted
 from attestation.snp import (
     Cpuid,
     FirmwareVersion,
@@ -80,7 +81,7 @@ def der_ia5(text: str) -> bytes:
     return b"\x16" + bytes((len(text),)) + text.encode()
 
 
-def extensions(product: str, tcb: Tcb, **changes: bytes | None) -> dict[str, bytes]:
+def extensions(product: str, tcb: Tcb, **changes: bytes | None) -> dict[bytes, bytes]:
     """AMD's extensions for a VCEK; `changes` replaces or (None) removes by constant name."""
     turin = tcb.fmc is not None
     found: dict[str, bytes | None] = {
@@ -126,7 +127,7 @@ def issue(
     ca: bool = True,
     serial: int = 7,
     valid: tuple[datetime, datetime] = (NOW - timedelta(days=30), NOW + timedelta(days=3650)),
-    amd: Mapping[str, bytes] | None = None,
+    amd: Mapping[bytes, bytes] | None = None,
     issuer_name: str | None = None,
     pss: bool = True,
 ) -> Issued:
@@ -139,7 +140,7 @@ def issue(
     if ca:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     for oid, value in (amd or {}).items():
-        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(dotted(oid)), value)
         builder = builder.add_extension(extension, critical=False)
     by_key = issuer.key if issuer else key
     signed = builder.sign(by_key, hashes.SHA384(), rsa_padding=PSS if pss else None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from attestation import MalformedEvidence, PolicyError
 from attestation.nvidia import GpuReport, MeasurementsRequest, NvidiaCheck, appraise
-from attestation.nvidia.tcb_info import TcbInfo
+from attestation.nvidia.tcb_info import COMPOSITE_DEVICE_ID, DICE_TCB_INFO, TcbInfo
 from attestation.verdict import Outcome
 
 from .nvidia import accepted, case, context, failures, outcome, policy, result
@@ -124,7 +124,7 @@ def test_a_tcb_info_that_is_not_der_is_malformed(value: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_tcb_info_is_judged_or_malformed(value: bytes) -> None:
-    for oid in ("2.23.133.5.4.1.1", "2.23.133.5.4.1"):
+    for oid in (DICE_TCB_INFO, COMPOSITE_DEVICE_ID):
         try:
             TcbInfo.from_der(oid, value)
         except MalformedEvidence:

@@ -1,0 +1,1 @@
+"""An owner's tools: keys, sealing a directory, checking and sending what was sealed."""
