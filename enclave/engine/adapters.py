@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModelForCausalLM, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
 from ..files import FilesError, ModelFiles
-from .interface import EngineError, ModelRefused, UnknownAdapter
+from .interface import EngineError, EngineOptions, ModelRefused, UnknownAdapter
 from .loading import read_json
 from .plan import StepPlan
 from .tensors import Tensors, load_tensors
@@ -52,9 +52,10 @@ _HARMLESS_INIT = (True, False, None, "gaussian", "orthogonal")
 class AdapterSet:
     """Adapters by name. Inside PEFT each has a number for a name, so no name can collide with another."""
 
-    def __init__(self, model: PreTrainedModel, limit: int) -> None:
+    def __init__(self, model: PreTrainedModel, options: EngineOptions) -> None:
         self._model = model
-        self._limit = limit
+        self._limit = options.max_adapters
+        self.resident = 0
         self._peft: PeftModelForCausalLM | None = None
         self._keys: dict[str, str] = {}
         self._loaded = 0

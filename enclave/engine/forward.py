@@ -10,7 +10,7 @@ from . import attention
 from .interface import EngineOptions, GenerationRequest, ModelRefused, Sampling
 from .kv import KvArena
 from .plan import StepPlan
-from .scheduler import Piece, Sequence
+from .sequences import Piece, Sequence
 
 _PROBE_TOKENS = 24
 _LONGEST_PROBE = 2048
@@ -119,7 +119,7 @@ class ForwardPass:
             id="probe", prompt=tuple(ids), sampling=Sampling(), max_tokens=1, eos=frozenset()
         )
         blocks = list(range(1, -(-len(ids) // self._arena.block_tokens) + 1))
-        sequence = Sequence(request, lambda: 0.0, ids, blocks)
+        sequence = Sequence(request, 0.0, blocks=blocks)
         last = len(ids) - 1
         cuts = sorted({0, last // 2, last, len(ids)})
         try:

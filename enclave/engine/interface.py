@@ -221,7 +221,9 @@ class EngineOptions:
     """Bounds of the engine. Raises ValueError if they contradict each other.
 
     `kv_tokens` bounds key-value memory, in tokens over all requests; `step_tokens` is the budget of one
-    step and exceeds `max_rows`, so that a prompt always makes progress beside the decoding rows.
+    step and exceeds `max_rows`, so that a prompt always makes progress beside the decoding rows; of both,
+    premium requests have `premium_share` percent to themselves while they need it. `max_adapters` may be
+    loaded, `resident_adapters` of them lie on the device at a time, of rank up to `max_rank`.
     `dtype` is what the model computes in; `threads` None leaves torch's setting alone.
     """
 
@@ -232,7 +234,10 @@ class EngineOptions:
     step_tokens: int = 512
     max_rows: int = 64
     max_waiting: int = 256
-    max_adapters: int = 16
+    premium_share: int = 25
+    max_adapters: int = 256
+    resident_adapters: int = 32
+    max_rank: int = 64
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -243,10 +248,14 @@ class EngineOptions:
                 raise ValueError(f"{name} must be 1 or more")
         if self.step_tokens <= self.max_rows:
             raise ValueError("step_tokens must exceed max_rows, or prompts would never be read")
+        if not 1 <= self.premium_share <= 90:
+            raise ValueError("premium_share must be between 1 and 90 percent")
         if self.kv_tokens < self.block_tokens:
             raise ValueError("kv_tokens must hold at least one block")
-        if self.max_adapters < 0 or (self.threads is not None and self.threads < 1):
-            raise ValueError("max_adapters must be 0 or more, threads 1 or more")
+        if self.max_adapters < 0 or self.resident_adapters < 1 or self.max_rank < 1:
+            raise ValueError("max_adapters must be 0 or more, resident_adapters and max_rank 1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError("threads must be 1 or more")
 
 
 class Engine(Protocol):

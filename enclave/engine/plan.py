@@ -9,7 +9,7 @@ from collections.abc import Sequence as Pieces
 import torch
 
 from .kv import KvArena
-from .scheduler import Piece
+from .sequences import Piece
 
 # Decoding rows of up to so many tokens share a group; longer ones share with those within a factor of two.
 _SHORT = 256

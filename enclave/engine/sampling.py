@@ -1,15 +1,59 @@
 """Choosing the next token, each row by its own rules and its own random numbers.
 
-Every operation works along a row alone, so a row's choice does not depend on who shares the batch.
+Every operation works along a row alone, so a row's choice does not depend on who shares the batch. The
+order: log-probabilities of the model as it is; then penalties and bias; then the grammar; then temperature,
+top-k, top-p.
 """
 
 import secrets
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from .interface import Sampling
+from .grammar import Matcher
+from .interface import GenerationRequest, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A token and, where asked for, its natural log-probability and those of the likeliest tokens."""
+
+    token: int = field(repr=False)
+    logprob: float | None = field(default=None, repr=False)
+    top: tuple[tuple[int, float], ...] = field(default=(), repr=False)
+
+
+class Rules:
+    """How one request chooses its tokens, and what it must remember for that."""
+
+    def __init__(self, request: GenerationRequest, vocabulary: int, device: torch.device) -> None:
+        self.sampling = request.sampling
+        self.logprobs = request.logprobs
+        self.draw = draws(request.sampling.seed)
+        self.matcher: Matcher | None = None
+        self.added: torch.Tensor | None = None
+        self._seen: set[int] = set()
+        self._penalised = bool(self.sampling.frequency_penalty or self.sampling.presence_penalty)
+        if self._penalised or self.sampling.logit_bias:
+            self.added = torch.zeros(vocabulary, device=device)
+            for token, bias in self.sampling.logit_bias:
+                self.added[token] += bias
+
+    def note(self, token: int) -> None:
+        """Remember a token of the answer."""
+        if self.added is not None and self._penalised:
+            first = token not in self._seen
+            self._seen.add(token)
+            self.added[token] -= self.sampling.frequency_penalty + first * self.sampling.presence_penalty
+
+    def erase(self) -> None:
+        """Overwrite what was remembered."""
+        if self.added is not None:
+            self.added.zero_()
+        self._seen.clear()
 
 
 def draws(seed: int | None) -> Callable[[], float]:
@@ -24,26 +68,57 @@ def draws(seed: int | None) -> Callable[[], float]:
 
 
 def choose(
-    logits: torch.Tensor, rules: Rows[Sampling], streams: Rows[Callable[[], float]]
-) -> list[int | None]:
-    """A token for each row of `logits` [rows, vocabulary]; None where a logit is NaN or infinite."""
+    logits: torch.Tensor, rules: Rows[Rules], allowed: torch.Tensor | None = None
+) -> list[Chosen | None]:
+    """A token for each row of `logits` [rows, vocabulary]; None where a logit is NaN or infinite.
+
+    `allowed` [rows, vocabulary] is False where a row's grammar forbids a token.
+    """
     if not rules:
         return []
-    finite = torch.isfinite(logits).all(dim=-1).tolist()
-    greedy = logits.argmax(dim=-1).tolist()
-    tokens: list[int | None] = [token if ok else None for token, ok in zip(greedy, finite, strict=True)]
-    random = [row for row, rule in enumerate(rules) if rule.temperature > 0 and finite[row]]
-    cut = [row for row in random if rules[row].top_p < 1 or rules[row].top_k]
+    finite = torch.isfinite(logits.sum(dim=-1, dtype=torch.float32)).tolist()
+    told = [row for row, rule in enumerate(rules) if rule.logprobs is not None]
+    likelihoods = logits[told].float().log_softmax(dim=-1) if told else None
+    logits = _adjusted(logits, rules, allowed)
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    _draw(logits, [rule.sampling for rule in rules], rules, finite, tokens)
+    chosen = [Chosen(token) if ok else None for token, ok in zip(tokens, finite, strict=True)]
+    if likelihoods is not None:
+        for row, likelihood in zip(told, likelihoods, strict=True):
+            chosen[row] = chosen[row] and _explained(tokens[row], likelihood, rules[row].logprobs or 0)
+    return chosen
+
+
+def _adjusted(logits: torch.Tensor, rules: Rows[Rules], allowed: torch.Tensor | None) -> torch.Tensor:
+    changed = [row for row, rule in enumerate(rules) if rule.added is not None]
+    if changed:
+        added: Any = [rules[row].added for row in changed]
+        logits = logits.float()
+        logits = logits.index_add(0, torch.tensor(changed, device=logits.device), torch.stack(added))
+    return logits if allowed is None else logits.masked_fill(~allowed.to(logits.device), -torch.inf)
+
+
+def _explained(token: int, likelihood: torch.Tensor, count: int) -> Chosen:
+    top = likelihood.topk(min(count, len(likelihood)))
+    pairs = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+    return Chosen(token, float(likelihood[token]), pairs)
+
+
+def _draw(
+    logits: torch.Tensor, samplings: Rows[Sampling], rules: Rows[Rules], finite: list[bool], tokens: list[int]
+) -> None:
+    """Replace the likeliest token where a row draws its own."""
+    random = [row for row, rule in enumerate(samplings) if rule.temperature > 0 and finite[row]]
+    cut = [row for row in random if samplings[row].top_p < 1 or samplings[row].top_k]
     plain = [row for row in random if row not in cut]
     for rows, sample in ((plain, _sample), (cut, _sample_cut)):
         if rows:
-            uniform = logits.new_tensor([streams[row]() for row in rows], dtype=torch.float64)
-            chosen = sample(
-                _scaled(logits[rows], [rules[row] for row in rows]), uniform, [rules[r] for r in rows]
-            )
-            for row, token in zip(rows, chosen.tolist(), strict=True):
+            uniform = logits.new_tensor([rules[row].draw() for row in rows], dtype=torch.float64)
+            own = [samplings[row] for row in rows]
+            for row, token in zip(
+                rows, sample(_scaled(logits[rows], own), uniform, own).tolist(), strict=True
+            ):
                 tokens[row] = token
-    return tokens
 
 
 def _scaled(logits: torch.Tensor, rules: Rows[Sampling]) -> torch.Tensor:

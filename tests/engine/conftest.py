@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.models import configs, save_model
+from tests.engine.models import configs, save_adapter, save_model
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,3 +30,13 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 @pytest.fixture(scope="session")
 def llama(model_directory: Callable[[str], Path]) -> Path:
     return model_directory("llama")
+
+
+@pytest.fixture(scope="session")
+def adapters(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        "pirate": save_adapter(llama, tmp_path_factory.mktemp("pirate"), 1),
+        "a.b/poet": save_adapter(
+            llama, tmp_path_factory.mktemp("poet"), 2, r=2, use_rslora=True, target_modules="all-linear"
+        ),
+    }

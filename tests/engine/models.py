@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -77,7 +78,9 @@ def reference(directory: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
 
 
-def expected(directory: Path, prompt: tuple[int, ...], max_tokens: int, model: Any = None) -> list[int]:
+def expected(
+    directory: Path, prompt: tuple[int, ...], max_tokens: int, model: Any = None, eos: int = 2
+) -> list[int]:
     """What `generate` answers greedily, alone, without the end token."""
     model = model or reference(directory)
     ids = torch.tensor([prompt])
@@ -86,11 +89,11 @@ def expected(directory: Path, prompt: tuple[int, ...], max_tokens: int, model: A
         attention_mask=torch.ones_like(ids),
         do_sample=False,
         max_new_tokens=max_tokens,
-        eos_token_id=2,
+        eos_token_id=eos,
         pad_token_id=0,
     )
     answer: list[int] = output[0, len(prompt) :].tolist()
-    return answer[: answer.index(2)] if 2 in answer else answer
+    return answer[: answer.index(eos)] if eos in answer else answer
 
 
 def request(name: str, prompt: tuple[int, ...], max_tokens: int = 12, **fields: Any) -> GenerationRequest:
@@ -121,3 +124,13 @@ def collect(events: list[TokenEvent], tokens: dict[str, list[int]], ends: dict[s
             tokens.setdefault(event.id, []).append(event.token)
         if event.finish is not None:
             ends[event.id] = event
+
+
+def save_adapter(base: Path, directory: Path, seed: int, **settings: Any) -> Path:
+    """A LoRA adapter with random weights for the model in `base`, as PEFT saves it."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"], **settings}
+    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings))
+    wrapped.save_pretrained(directory)
+    return directory

@@ -5,11 +5,10 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -22,25 +21,6 @@ from tests.engine.models import drain, expected, load, request
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 PROMPTS = [(5, 9, 33, 60 + row) for row in range(4)]
-
-
-def _save_adapter(base: Path, directory: Path, seed: int, **settings: Any) -> Path:
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"], **settings}
-    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings))
-    wrapped.save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def adapters(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {
-        "pirate": _save_adapter(llama, tmp_path_factory.mktemp("pirate"), 1),
-        "a.b/poet": _save_adapter(
-            llama, tmp_path_factory.mktemp("poet"), 2, r=2, use_rslora=True, target_modules="all-linear"
-        ),
-    }
 
 
 @pytest.fixture(scope="session")

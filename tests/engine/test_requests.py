@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def test_a_full_queue_is_refused_and_what_waits_is_served_later(llama: Path) -> 
     tokens: dict[str, list[int]] = {}
     collect(engine.step(), tokens, {})
     stats = engine.stats()
-    assert (stats.running, stats.waiting, stats.blocks_used) == (1, 2, 2)
+    assert (stats.running, stats.waiting, stats.blocks_used) == (1, 2, 1)
     while engine.has_work():
         collect(engine.step(), tokens, {})
     assert [tokens[str(row)] for row in range(3)] == [expected(llama, PROMPT, 20)] * 3
@@ -185,3 +186,46 @@ def test_counts_add_up(llama: Path) -> None:
     drain(engine)
     stats = engine.stats()
     assert (stats.prompt_tokens, stats.generated_tokens, stats.waiting, stats.running) == (12, 21, 0, 0)
+
+
+def test_a_step_that_is_too_large_is_read_in_smaller_parts(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load(llama, max_rows=4)
+    model = engine._forward._model
+
+    def small(*args: Any, input_ids: torch.Tensor, **fields: Any) -> object:
+        if len(input_ids) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return model(*args, input_ids=input_ids, **fields)
+
+    monkeypatch.setattr(engine._forward, "_model", small)
+    prompts = [PROMPT, tuple(range(3, 40)), (5, 9), (33, 60, 5)]
+    for row, prompt in enumerate(prompts):
+        engine.submit(request(str(row), prompt))
+    tokens, _ = drain(engine)
+    assert [tokens.get(str(row), []) for row in range(4)] == [expected(llama, p, 12) for p in prompts]
+    assert engine.stats().failed_steps > 0
+
+
+def test_only_the_request_that_makes_a_step_fail_is_ended(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load(llama)
+    model = engine._forward._model
+
+    def poisoned(*args: Any, input_ids: torch.Tensor, **fields: Any) -> object:
+        if bool((input_ids == 90).any()):
+            raise RuntimeError("token 90")
+        return model(*args, input_ids=input_ids, **fields)
+
+    monkeypatch.setattr(engine._forward, "_model", poisoned)
+    prompts = [(*PROMPT, 90 if row == 3 else 60 + row) for row in range(6)]
+    answers = {row: expected(llama, prompts[row], 3, eos=-1) for row in (0, 1, 2, 4, 5)}
+    assert all(90 not in answer for answer in answers.values())
+    for row, prompt in enumerate(prompts):
+        engine.submit(request(str(row), prompt, 3, eos=frozenset()))
+    tokens, ends = drain(engine)
+    assert [ends[str(row)].finish for row in range(6)] == ["length"] * 3 + ["error"] + ["length"] * 2
+    assert {row: tokens[str(row)] for row in answers} == answers
+    assert engine._arena.is_blank()
