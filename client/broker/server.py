@@ -1,0 +1,97 @@
+"""Runs the broker: uvicorn on loopback, or behind the TLS of tls.py. Stops gracefully."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from attestation import Collateral
+
+from .app import build
+from .errors import BrokerError
+from .service import Service
+from .store import Store
+from .tls import TlsFront, server_context
+from .tokens import Admins
+
+STOP_GRACE: Final = 5
+MAX_CONNECTIONS: Final = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to listen. Without certificate and key the address must be loopback, and `plaintext` set."""
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+    plaintext: bool = False
+
+    def check(self) -> None:
+        """BrokerError for plaintext that was not asked for, or beyond loopback."""
+        if self.certificate and self.key:
+            return
+        if self.certificate or self.key:
+            raise BrokerError("TLS takes a certificate and its key: --tls-cert FILE --tls-key FILE")
+        if not self.plaintext:
+            raise BrokerError("no TLS: give --tls-cert and --tls-key, or --plaintext on loopback")
+        if not _loopback(self.host):
+            raise BrokerError(f"plaintext goes no further than loopback, and {self.host} is not")
+
+
+def run(store: Store, admins: Admins, address: Address, collateral: Collateral) -> int:
+    """Serve until SIGINT or SIGTERM; requests under way are finished. 0."""
+    address.check()
+    logging.basicConfig(level=logging.INFO, format="broker: %(message)s")
+    service = Service(store, admins, clock=time.time, ticks=time.monotonic, collateral=collateral)
+    asyncio.run(_serve(build(service), address))
+    return 0
+
+
+async def _serve(app: FastAPI, address: Address) -> None:
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_GRACE,
+    )
+    server = uvicorn.Server(config)
+    outside = socket.create_server((address.host, address.port))
+    host, port = outside.getsockname()[:2]
+    if not (address.certificate and address.key):
+        _announce(f"http://{host}:{port}")
+        await server.serve(sockets=[outside])
+        return
+    with tempfile.TemporaryDirectory(prefix="cloister-broker-") as folder:  # mode 700
+        inside = Path(folder) / "inside"
+        behind = socket.socket(socket.AF_UNIX)
+        behind.bind(str(inside))
+        front = TlsFront(server_context(address.certificate, address.key), inside)
+        async with front.serving(outside):
+            _announce(f"https://{host}:{port}")
+            await server.serve(sockets=[behind])
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
