@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from itertools import accumulate
 
+from sealing.errors import LocalProtocolError
 from sealing.octets import Octets
 
 from .chunks import RunCipher
@@ -23,5 +24,11 @@ class ChunkOpener:
 
     def open_into(self, chunk: Chunk, ciphertext: Octets, into: memoryview | bytearray) -> None:
         """Write the chunk's plaintext. Raises ChunkRefused; `into` then holds nothing to be used."""
+        if not self._ciphers:
+            raise LocalProtocolError("the artifact was closed")
         place = bisect_right(self._firsts, chunk.counter) - 1
         self._ciphers[place].open_into(chunk, ciphertext, into)
+
+    def forget(self) -> None:
+        """Let go of the keys; nothing is opened after this."""
+        self._ciphers.clear()

@@ -1,0 +1,1 @@
+"""Sealed artifacts in the worker: untrusted stores, chunks verified before use, plaintext in memory alone."""

@@ -1,0 +1,72 @@
+"""Sealed artifacts in Azure Blob Storage. Needs the extra [azure]; imported where it is used."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from sealing.artifact import CHUNKS_NAME, MANIFEST_NAME, MAX_MANIFEST
+
+from .stores import StoreError
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient
+
+
+class BlobStore:
+    """An artifact at https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX.
+
+    With a query (a shared access signature) that is the credential; else azure-identity finds one: the
+    managed identity of the machine, or the environment's.
+    """
+
+    distant = True
+
+    def __init__(self, url: str, *, credential: Any = None) -> None:
+        """Raises StoreError without the extra [azure]. Asks nobody yet."""
+        self._parts = urlsplit(url)
+        if credential is None and not self._parts.query:
+            credential = _default_credential()
+        self._manifest = self._client(MANIFEST_NAME, credential)
+        self._chunks = self._client(CHUNKS_NAME, credential)
+
+    @property
+    def label(self) -> str:
+        return urlunsplit(self._parts._replace(query="", fragment=""))
+
+    def manifest(self) -> bytes:
+        return self._download(self._manifest, 0, MAX_MANIFEST + 1, MANIFEST_NAME)
+
+    def read_into(self, offset: int, into: memoryview) -> None:
+        raw = self._download(self._chunks, offset, len(into), CHUNKS_NAME)
+        if len(raw) != len(into):
+            raise StoreError(f"{self.label}/{CHUNKS_NAME} ends before byte {offset + len(into)}")
+        into[:] = raw
+
+    def close(self) -> None:
+        self._manifest.close()
+        self._chunks.close()
+
+    def _client(self, name: str, credential: Any) -> "BlobClient":
+        try:
+            from azure.storage.blob import BlobClient
+        except ImportError:
+            raise StoreError("Azure Blob needs: pip install 'cloister[azure]'") from None
+        path = f"{self._parts.path.rstrip('/')}/{name}"
+        url = urlunsplit(self._parts._replace(path=path, fragment=""))
+        return BlobClient.from_blob_url(url, credential=credential, retry_total=4, connection_timeout=20)
+
+    def _download(self, client: "BlobClient", offset: int, length: int, name: str) -> bytes:
+        from azure.core.exceptions import AzureError
+
+        try:
+            return bytes(client.download_blob(offset, length, max_concurrency=1).readall())
+        except AzureError as error:
+            reason = getattr(error, "error_code", None) or type(error).__name__
+            raise StoreError(f"{self.label}/{name}: {reason}") from None
+
+
+def _default_credential() -> Any:
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError:
+        raise StoreError("Azure Blob needs: pip install 'cloister[azure]'") from None
+    return DefaultAzureCredential()
