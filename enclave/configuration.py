@@ -21,7 +21,7 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One worker's settings. `adapters` maps names to directories, `issuers` are PEM public keys.
+    """One worker's settings. `adapters` and `encoders` map names to directories, `issuers` are PEM public keys.
 
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
     """
@@ -29,6 +29,7 @@ class Configuration:
     model: Path
     name: str
     adapters: Mapping[str, Path] = field(default_factory=dict)
+    encoders: Mapping[str, Path] = field(default_factory=dict)
     issuers: tuple[str, ...] = ()
     engine: EngineOptions = field(default_factory=EngineOptions)
     consent: Path | None = None
@@ -36,7 +37,7 @@ class Configuration:
     port: int = 8420
 
     def __post_init__(self) -> None:
-        names = [self.name, *self.adapters]
+        names = [self.name, *self.adapters, *self.encoders]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"two models or adapters have one name: {', '.join(sorted(names))}")
         for name in names:
@@ -58,6 +59,7 @@ class Configuration:
             "name": self.name,
             "adapters": {name: str(path) for name, path in self.adapters.items()},
             "consent": str(self.consent) if self.consent else None,
+            "encoders": {name: str(path) for name, path in self.encoders.items()},
             "host": self.host,
             "port": self.port,
         }
@@ -69,6 +71,7 @@ class Configuration:
             model=Path(table["model"]),
             name=table["name"],
             adapters={name: Path(path) for name, path in table["adapters"].items()},
+            encoders={name: Path(path) for name, path in table.get("encoders", {}).items()},
             issuers=tuple(table["issuers"]),
             engine=EngineOptions(**table["engine"]),
             consent=Path(table["consent"]) if table["consent"] else None,

@@ -82,7 +82,14 @@ class Worker:
         engine = _engine(configuration)
         log.info("weights are in %s memory", engine.weights_memory)
         self._runner = EngineRunner(engine)
-        service = Service(configuration.name, TextModel(configuration.model), self._runner)
+        service = Service(
+            configuration.name,
+            TextModel(configuration.model),
+            self._runner,
+            roots={loaded.name: loaded.root for loaded in (*workload.models, *workload.adapters)},
+            encoders={name: TextModel(path) for name, path in configuration.encoders.items()},
+            fingerprint=f"fp_{sha256(self.workload).hex()[:16]}",
+        )
         self.application = self._under(manifest, build(service, Tenants(self._issuers)))
         self._journal = EvidenceJournal(self._gather_for_hour)
 
@@ -162,14 +169,17 @@ def _engine(configuration: Configuration) -> "EmbeddedEngine":
     engine = EmbeddedEngine.load(DirectoryFiles(configuration.model), configuration.engine)
     for name, directory in sorted(configuration.adapters.items()):
         engine.load_adapter(name, DirectoryFiles(directory))
+    for name, directory in sorted(configuration.encoders.items()):
+        engine.load_encoder(name, DirectoryFiles(directory))
     return engine
 
 
 def _workload(configuration: Configuration, issuers: Sequence[Issuer]) -> Workload:
     adapters = sorted(configuration.adapters.items())
+    models = [(configuration.name, configuration.model), *sorted(configuration.encoders.items())]
     return Workload(
         software=SOFTWARE,
-        models=(LoadedModel(name=configuration.name, root=model_root(configuration.model), owner=""),),
+        models=tuple(LoadedModel(name=n, root=model_root(path), owner="") for n, path in models),
         adapters=tuple(LoadedModel(name=n, root=model_root(path), owner="") for n, path in adapters),
         engine=configuration.engine_options(),
         policies=tuple(issuer.digest for issuer in issuers),

@@ -49,6 +49,10 @@ ModelDir = Annotated[
 Adapters = Annotated[
     list[str] | None, typer.Option("--adapter", help="NAME=DIRECTORY of a LoRA adapter; repeat for more.")
 ]
+Encoders = Annotated[
+    list[str] | None,
+    typer.Option("--encoder", help="NAME=DIRECTORY of a sentence encoder, for embeddings; repeat for more."),
+]
 EngineSettings = Annotated[
     list[str] | None,
     typer.Option("--engine", help="NAME=VALUE of an engine option, such as max_rows=32; measured."),
@@ -171,6 +175,7 @@ def serve(
         str | None, typer.Option(help="What requests call the model; the directory's name if left out.")
     ] = None,
     adapter: Adapters = None,
+    encoder: Encoders = None,
     engine: EngineSettings = None,
     issuer: Issuers = None,
     consent: Annotated[
@@ -188,7 +193,9 @@ def serve(
     """Measure and start a worker under the simulated security processor."""
     from . import serving
 
-    settings = serving.Settings(model, name, adapter or [], engine or [], issuer or [], consent)
+    settings = serving.Settings(
+        model, name, adapter or [], engine or [], issuer or [], consent, encoder or []
+    )
     _leave(serving.serve(settings, host, port, write_policy))
 
 
@@ -197,6 +204,7 @@ def measure(
     model: ModelDir = None,
     name: Annotated[str | None, typer.Option(help="What requests call the model.")] = None,
     adapter: Adapters = None,
+    encoder: Encoders = None,
     engine: EngineSettings = None,
     issuer: Issuers = None,
     write_policy: Annotated[
@@ -207,7 +215,9 @@ def measure(
     """Print the measurement that a worker with these options will have, without starting it."""
     from . import serving
 
-    settings = serving.Settings(model, name, adapter or [], engine or [], issuer or [])
+    settings = serving.Settings(
+        model, name, adapter or [], engine or [], issuer or [], encoders=encoder or []
+    )
     _leave(serving.measure(settings, write_policy, entries))
 
 

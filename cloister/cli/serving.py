@@ -1,6 +1,7 @@
 """`cloister serve` and `cloister measure`: settings into a configuration, then the security processor."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,17 +28,19 @@ class Settings:
     engine: list[str]
     issuers: list[Path]
     consent: Path | None = None
+    encoders: Sequence[str] = ()
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
         model = (self.model or shipped_model()).resolve()
         if not (model / "config.json").is_file():
             raise ConfigurationError(f"{model} is not a model directory: it has no config.json")
-        named = dict(_adapter(word) for word in self.adapters)
+        named = dict(_named("--adapter", word, "a LoRA adapter") for word in self.adapters)
         return Configuration(
             model=model,
             name=self.name or (FAQ_NAME if self.model is None else model.name),
             adapters=named or (_shipped_adapters(model) if self.model is None else {}),
+            encoders=dict(_named("--encoder", word, "a sentence encoder") for word in self.encoders),
             issuers=tuple(_pem(path) for path in self.issuers),
             engine=engine_options(self.engine),
             consent=self.consent.resolve() if self.consent else None,
@@ -76,6 +79,8 @@ def measure(settings: Settings, write_policy: Path | None, entries: bool) -> int
     write(f"model root       {model_root(configuration.model).hex()}  {configuration.name}\n")
     for name, directory in sorted(configuration.adapters.items()):
         write(f"adapter root     {model_root(directory).hex()}  {name}\n")
+    for name, directory in sorted(configuration.encoders.items()):
+        write(f"encoder root     {model_root(directory).hex()}  {name}\n")
     if entries:
         for entry in measured.entries:
             write(f"{entry.sha256}  {entry.name}\n")
@@ -107,7 +112,7 @@ def _policy(configuration: Configuration, measured: Measurement) -> str:
         measured.digest,
         measurement_digest(device_code(measured)),
         software=SOFTWARE,
-        models=[model_root(configuration.model)],
+        models=[model_root(path) for path in (configuration.model, *configuration.encoders.values())],
         adapters=[model_root(path) for path in configuration.adapters.values()],
         policies=[Issuer.from_pem(pem.encode()).digest for pem in configuration.issuers],
         consents=[_consent_digest(configuration.consent)] if configuration.consent else [],
@@ -124,11 +129,11 @@ def _consent_digest(path: Path) -> str:
         raise ConfigurationError(f"--consent {path}: {error}") from None
 
 
-def _adapter(word: str) -> tuple[str, Path]:
+def _named(option: str, word: str, kind: str) -> tuple[str, Path]:
     name, mark, directory = word.partition("=")
     path = Path(directory).resolve()
     if not name or not mark or not path.is_dir():
-        raise ConfigurationError(f"--adapter {word!r} is not NAME=DIRECTORY of a LoRA adapter")
+        raise ConfigurationError(f"{option} {word!r} is not NAME=DIRECTORY of {kind}")
     return name, path
 
 

@@ -2,54 +2,89 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from .errors import ApiError
-from .service import Generation, Piece
+from .generation import Piece, Whole
+from .held import Answering
+from .merging import merged
 
-Chunk = Callable[[Piece], dict[str, Any]]
-"""A choice of one stream chunk from a piece."""
+Choice = dict[str, Any]
 
 
-def envelope(kind: str, prefix: str, model: str, created: int) -> dict[str, Any]:
+class Form(Protocol):
+    """How one kind of answer is spelled."""
+
+    object: ClassVar[str]
+    stream_object: ClassVar[str]
+    prefix: ClassVar[str]
+
+    def opening(self, index: int) -> Choice | None:
+        """The first choice of a stream, before any piece."""
+
+    def chunks(self, index: int, piece: Piece) -> list[Choice]:
+        """The choices of a stream that a piece becomes."""
+
+    def whole(self, index: int, answer: Whole) -> Choice:
+        """The choice of a whole answer."""
+
+
+def head(kind: str, prefix: str, model: str, created: int, fingerprint: str | None) -> dict[str, Any]:
     """The members that every object of one answer repeats."""
-    return {"id": f"{prefix}-{uuid.uuid4().hex}", "object": kind, "created": created, "model": model}
+    return {
+        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": created,
+        "model": model,
+        "system_fingerprint": fingerprint,
+    }
 
 
-async def collect(generation: Generation) -> Piece:
-    """The whole answer as one piece."""
-    texts: list[str] = []
-    finish = None
-    async with aclosing(generation.pieces()) as pieces:
-        async for piece in pieces:
-            texts.append(piece.text)
-            finish = piece.finish
-    return Piece("".join(texts), finish)
+def usage(prompt_tokens: int, answers: Sequence[Answering]) -> dict[str, int]:
+    """Token counts so far, as OpenAI spells them. A prompt counts once, however many answers it got."""
+    completion = sum(answer.completion_tokens for answer in answers)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": prompt_tokens + completion,
+    }
+
+
+async def collect(answers: Sequence[Answering]) -> list[Whole]:
+    """The whole answers, in order. Raises ApiError, and then none goes on."""
+    gathered = [Whole() for _ in answers]
+    async with aclosing(merged(answers)) as pieces:
+        async for at, piece in pieces:
+            gathered[at].add(piece)
+    return gathered
 
 
 async def stream(
-    head: dict[str, Any],
-    generation: Generation,
-    chunk: Chunk,
-    *,
-    include_usage: bool,
-    opening: dict[str, Any] | None = None,
+    repeated: dict[str, Any],
+    answers: Sequence[Answering],
+    form: Form,
+    counts: Callable[[], dict[str, int]] | None,
 ) -> AsyncIterator[bytes]:
-    """The events of an answer; an error after the first event is an event too, and ends the stream."""
-    usage: dict[str, Any] = {"usage": None} if include_usage else {}
+    """The events of answers; an error after the first event is an event too, and ends the stream.
+
+    `counts` gives the usage for the last event, where it was asked for.
+    """
+    none: dict[str, Any] = {"usage": None} if counts is not None else {}
     try:
-        async with aclosing(generation.pieces()) as pieces:
-            if opening is not None:
-                yield _event(head | {"choices": [opening]} | usage)
-            async for piece in pieces:
-                yield _event(head | {"choices": [chunk(piece)]} | usage)
+        async with aclosing(merged(answers)) as pieces:
+            for index in range(len(answers)):
+                if opening := form.opening(index):
+                    yield _event(repeated | {"choices": [opening]} | none)
+            async for index, piece in pieces:
+                for choice in form.chunks(index, piece):
+                    yield _event(repeated | {"choices": [choice]} | none)
     except ApiError as error:
         yield _event(error.body)
         return
-    if include_usage:
-        yield _event(head | {"choices": [], "usage": generation.usage()})
+    if counts is not None:
+        yield _event(repeated | {"choices": [], "usage": counts()})
     yield b"data: [DONE]\n\n"
 
 

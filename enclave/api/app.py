@@ -1,28 +1,41 @@
-"""The API's paths: models, chat completions, completions."""
+"""The API's paths: models, chat completions, completions, embeddings."""
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from .answers import collect, envelope, stream
+from enclave.receipts.account import note
+
+from .answers import Form, collect, head, stream, usage
 from .bodies import parsed
+from .chat import ChatRequest
+from .completing import complete
+from .conversing import converse
+from .embeddings import embeddings
 from .errors import install
-from .schemas import ChatRequest, Common, CompletionRequest
-from .service import Generation, Piece, Service
+from .held import Answering
+from .schemas import Common, CompletionRequest, EmbeddingsRequest
+from .service import Caller, Service
+from .sharing import salt_of
 from .tenants import Tenants
 
 
 def build(service: Service, tenants: Tenants) -> FastAPI:
     """The ASGI app that runs behind the seal."""
 
-    def tenant(authorization: Annotated[str | None, Header()] = None) -> str:
-        return tenants.of(authorization)
+    def caller(
+        authorization: Annotated[str | None, Header()] = None,
+        cloister_cache_salt: Annotated[str | None, Header()] = None,
+    ) -> Caller:
+        return Caller(tenants.of(authorization), salt_of(cloister_cache_salt))
 
+    who = Annotated[Caller, Depends(caller)]
     app = FastAPI(
-        title="Cloister", openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(tenant)]
+        title="Cloister", openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(caller)]
     )
     install(app)
 
@@ -36,21 +49,24 @@ def build(service: Service, tenants: Tenants) -> FastAPI:
         return _model(name, service.created)
 
     @app.post("/v1/chat/completions")
-    async def chat(http: Request) -> Response:
+    async def chat(http: Request, caller: who) -> Response:
         request = await parsed(http, ChatRequest)
-        service.check_model(request.model)
-        turns = [message.as_turn() for message in request.messages]
-        ids = await asyncio.to_thread(service.chat_ids, turns)  # tokenizing a long text takes a while
-        generation = await service.start(request, ids, request.limit())
-        return await _chat(request, generation)
+        service.check_generator(request.model)
+        conversation = await converse(service, request, caller)
+        return await _answer(service, request, *conversation)
 
     @app.post("/v1/completions")
-    async def completions(http: Request) -> Response:
+    async def completions(http: Request, caller: who) -> Response:
         request = await parsed(http, CompletionRequest)
-        service.check_model(request.model)
-        ids = await asyncio.to_thread(service.prompt_ids, request.prompt)
-        generation = await service.start(request, ids, request.max_tokens or 16)
-        return await _completion(request, generation)
+        service.check_generator(request.model)
+        completion = await complete(service, request, caller)
+        return await _answer(service, request, *completion)
+
+    @app.post("/v1/embeddings")
+    async def embed(http: Request, caller: who) -> Response:
+        request = await parsed(http, EmbeddingsRequest)
+        prompts = await asyncio.to_thread(service.embedding_ids, request.model, request.inputs())
+        return JSONResponse(await embeddings(service, request, caller, prompts))
 
     return app
 
@@ -59,39 +75,20 @@ def _model(name: str, created: int) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "cloister"}
 
 
-async def _chat(request: ChatRequest, generation: Generation) -> Response:
-    created = int(time.time())
-    if request.stream:
-        head = envelope("chat.completion.chunk", "chatcmpl", request.model, created)
-        opening = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
-        return _events(request, head, generation, _delta, opening)
-    whole = await collect(generation)
-    message = {"role": "assistant", "content": whole.text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": whole.finish}
-    head = envelope("chat.completion", "chatcmpl", request.model, created)
-    return JSONResponse(head | {"choices": [choice], "usage": generation.usage()})
-
-
-async def _completion(request: CompletionRequest, generation: Generation) -> Response:
-    head = envelope("text_completion", "cmpl", request.model, int(time.time()))
-    if request.stream:
-        return _events(request, head, generation, _text, None)
-    whole = await collect(generation)
-    return JSONResponse(head | {"choices": [_text(whole)], "usage": generation.usage()})
-
-
-def _events(
-    request: Common, head: dict[str, Any], generation: Generation, chunk: Any, opening: dict[str, Any] | None
+async def _answer(
+    service: Service, request: Common, answers: Sequence[Answering], form: Form, prompt_tokens: int
 ) -> Response:
-    wants_usage = request.stream_options is not None and request.stream_options.include_usage
-    events = stream(head, generation, chunk, include_usage=wants_usage, opening=opening)
-    return StreamingResponse(events, media_type="text/event-stream")
+    created = int(time.time())
 
+    def counts() -> dict[str, int]:
+        return usage(prompt_tokens, answers)
 
-def _delta(piece: Piece) -> dict[str, Any]:
-    delta = {"content": piece.text} if piece.text else {}
-    return {"index": 0, "delta": delta, "finish_reason": piece.finish}
-
-
-def _text(piece: Piece) -> dict[str, Any]:
-    return {"index": 0, "text": piece.text, "logprobs": None, "finish_reason": piece.finish}
+    note(request.model, counts)
+    if request.stream:
+        repeated = head(form.stream_object, form.prefix, request.model, created, service.fingerprint)
+        events = stream(repeated, answers, form, counts if request.wants_usage() else None)
+        return StreamingResponse(events, media_type="text/event-stream")
+    wholes = await collect(answers)
+    repeated = head(form.object, form.prefix, request.model, created, service.fingerprint)
+    choices = [form.whole(index, answer) for index, answer in enumerate(wholes)]
+    return JSONResponse(repeated | {"choices": choices, "usage": counts()})

@@ -1,12 +1,22 @@
 """Errors in OpenAI's shape: {"error": {"message", "type", "param", "code"}}."""
 
+import math
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from enclave.engine.interface import EngineError, Overloaded, PromptTooLong
+from enclave.engine.interface import (
+    EngineError,
+    InvalidRequest,
+    Overloaded,
+    PromptTooLong,
+    UnknownAdapter,
+    UnknownEncoder,
+)
 
 MAX_PARAM = 128
+SERVED = "/v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings"
 
 
 class ApiError(Exception):
@@ -30,17 +40,23 @@ class ApiError(Exception):
 
 def from_engine(error: EngineError, param: str | None = None) -> ApiError:
     """What a client is told of an engine's refusal; `param` is the field that held the prompt."""
-    if isinstance(error, Overloaded):
-        return ApiError(429, str(error), kind="rate_limit_error", code="overloaded", retry_after=1)
-    if isinstance(error, PromptTooLong):
-        message = f"{error}; shorten the prompt"
-        return ApiError(400, message, param=param, code="context_length_exceeded")
+    match error:
+        case Overloaded():
+            after = max(1, math.ceil(error.retry_after))
+            return ApiError(429, str(error), kind="rate_limit_error", code="overloaded", retry_after=after)
+        case PromptTooLong():
+            message = f"{error}; shorten the prompt"
+            return ApiError(400, message, param=param, code="context_length_exceeded")
+        case UnknownAdapter() | UnknownEncoder():
+            return ApiError(404, str(error), param="model", code="model_not_found")
+        case InvalidRequest():
+            return ApiError(400, str(error), param=param, code="invalid_request")
     return ApiError(500, "the engine could not answer", kind="server_error")
 
 
 def unknown_model(name: str, known: list[str]) -> ApiError:
     """404 with the names that would have worked."""
-    message = f"model {name!r} is not loaded; loaded: {', '.join(known)}"
+    message = f"model {name[:MAX_PARAM]!r} is not loaded; loaded: {', '.join(known) or 'none of that kind'}"
     return ApiError(404, message, param="model", code="model_not_found")
 
 
@@ -55,8 +71,7 @@ async def _api_error(_: Request, error: ApiError) -> JSONResponse:
 
 
 async def _http_error(_: Request, error: HTTPException) -> JSONResponse:
-    known = "/v1/models, /v1/chat/completions, /v1/completions"
-    wrapped = ApiError(error.status_code, f"{error.detail}; served: {known}")
+    wrapped = ApiError(error.status_code, f"{error.detail}; served: {SERVED}")
     return JSONResponse(wrapped.body, error.status_code)
 
 
@@ -66,4 +81,5 @@ def from_fault(kind: str, place: tuple[int | str, ...], message: str) -> ApiErro
     if kind == "extra_forbidden":
         text = f"{param} is not supported by this worker; leave it out"
         return ApiError(400, text, param=param, code="unsupported")
-    return ApiError(400, f"{param}: {message}", param=param)
+    reason = message.removeprefix("Value error, ")
+    return ApiError(400, f"{param}: {reason}" if param else reason, param=param or None)

@@ -1,120 +1,102 @@
-"""From a request's text to pieces of an answer: tokenizer on this side, engine on the other."""
+"""From a request's text to answers in the making: tokenizer on this side, engine on the other."""
 
+import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from enclave.engine.interface import EngineError, GenerationRequest, PromptTooLong, Sampling
+from enclave.engine.interface import (
+    EmbeddingRequest,
+    EngineError,
+    GenerationRequest,
+    PromptTooLong,
+    Sampling,
+    TokenEvent,
+)
 from enclave.engine.runner import EngineRunner, TokenStream
-from enclave.receipts.account import note
-from enclave.text import StopStrings, TextModel, UnsupportedChat
+from enclave.text import TextModel, UnsupportedChat
 
 from .errors import ApiError, from_engine, unknown_model
+from .generation import Generation, Plain
 from .schemas import Common
+from .shapes import Shape
+from .sharing import fresh_share, share_key
+from .tenants import Tenant
 
-Reason = Literal["stop", "length"]
 MAX_TOKEN_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Some text of an answer; `finish` is set on the last piece only."""
+class Caller:
+    """Who asks, and the salt of the prefix cache that came along."""
 
-    text: str = field(repr=False)
-    finish: Reason | None = None
-
-
-class Generation:
-    """One answer as it is made. Iterate `pieces` once; leaving early cancels the request."""
-
-    def __init__(
-        self, stream: TokenStream, text: TextModel, stops: Sequence[str], prompt_tokens: int
-    ) -> None:
-        self._stream = stream
-        self._detokenizer = text.detokenizer()
-        self._stops = StopStrings(stops)
-        self._prompt_tokens = prompt_tokens
-        self._completion_tokens = 0
-
-    def usage(self) -> dict[str, int]:
-        """Token counts so far, as OpenAI spells them."""
-        return {
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": self._completion_tokens,
-            "total_tokens": self._prompt_tokens + self._completion_tokens,
-        }
-
-    async def pieces(self) -> AsyncGenerator[Piece]:
-        """Text as it becomes known; ApiError if the engine fails."""
-        async with self._stream as events:
-            try:
-                async for event in events:
-                    text = ""
-                    if event.token is not None:
-                        self._completion_tokens += 1
-                        text = self._stops.push(self._detokenizer.push(event.token))
-                    if self._stops.stopped:
-                        yield Piece(text, "stop")
-                        return
-                    if event.finish in ("error", "cancelled"):
-                        raise ApiError(500, "the engine could not finish this answer", kind="server_error")
-                    if event.finish is not None:
-                        yield self._last(text, event.finish)
-                        return
-                    if text:
-                        yield Piece(text)
-            except EngineError as error:
-                raise from_engine(error) from None
-
-    def _last(self, text: str, finish: str) -> Piece:
-        text += self._stops.push(self._detokenizer.flush())
-        if self._stops.stopped:
-            return Piece(text, "stop")
-        return Piece(text + self._stops.flush(), "length" if finish == "length" else "stop")
+    tenant: Tenant
+    salt: bytes | None = field(default=None, repr=False)
 
 
 class Service:
-    """The loaded model and its adapters, as the API names them. `created` is Unix seconds."""
+    """The loaded model, its adapters and encoders, as the API names them. `created` is Unix seconds.
 
-    def __init__(self, name: str, text: TextModel, runner: EngineRunner) -> None:
+    `roots` are the hashes of their files by name; `fingerprint` names what is loaded, for answers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: TextModel,
+        runner: EngineRunner,
+        *,
+        roots: Mapping[str, bytes] | None = None,
+        encoders: Mapping[str, TextModel] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         self.name = name
         self.created = int(time.time())
-        self._text = text
+        self.text = text
+        self.fingerprint = fingerprint
         self._runner = runner
+        self._roots = dict(roots or {})
+        self._encoders = dict(encoders or {})
+
+    @property
+    def masks(self) -> bool:
+        """Whether the engine holds answers to a grammar."""
+        return self._runner.grammars
 
     def names(self) -> list[str]:
-        """What a request may ask for, the base model first."""
-        return [self.name, *sorted(self._runner.adapters)]
+        """What a request may ask for, the base model first, encoders last."""
+        return [*self._generators(), *sorted(self._encoders)]
 
     def check_model(self, name: str) -> None:
         """ApiError 404 unless `name` is loaded."""
         if name not in self.names():
             raise unknown_model(name, self.names())
 
-    def chat_ids(self, turns: Sequence[dict[str, str]]) -> tuple[int, ...]:
+    def check_generator(self, name: str) -> None:
+        """ApiError 404 unless `name` generates text."""
+        if name not in self._generators():
+            raise unknown_model(name, self._generators())
+
+    def _generators(self) -> list[str]:
+        return [self.name, *sorted(self._runner.adapters)]
+
+    def chat_ids(
+        self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
         """Token ids of a conversation; ApiError 400 if the model cannot take it."""
         self._check_length(sum(len(turn["content"]) for turn in turns), "messages")
         try:
-            return self._text.chat(turns)
+            return self.text.conversation(turns, tools)
         except (UnsupportedChat, ValueError) as error:
             raise ApiError(400, str(error), param="messages") from None
 
     def prompt_ids(self, prompt: str | list[int]) -> tuple[int, ...]:
         """Token ids of a raw prompt; ApiError 400 for one that is empty, too long or out of vocabulary."""
-        if isinstance(prompt, list):
-            if not all(0 <= token < self._text.vocabulary for token in prompt):
-                raise ApiError(400, "prompt: a token id is outside the vocabulary", param="prompt")
-            return tuple(prompt)
-        self._check_length(len(prompt), "prompt")
-        try:
-            ids = self._text.encode(prompt)
-        except ValueError as error:
-            raise ApiError(400, str(error), param="prompt") from None
-        if not ids:
-            raise ApiError(400, "prompt: is empty", param="prompt")
-        return ids
+        if isinstance(prompt, str):
+            self._check_length(len(prompt), "prompt")
+        return _ids(self.text, prompt, "prompt")
 
     def _check_length(self, characters: int, param: str) -> None:
         """ApiError 400 for a text that cannot fit, before time is spent on tokenizing it."""
@@ -123,36 +105,152 @@ class Service:
             message = f"the prompt has {characters} characters; it cannot fit. Shorten the prompt"
             raise ApiError(400, message, param=param, code="context_length_exceeded")
 
-    async def start(self, request: Common, ids: tuple[int, ...], limit: int | None) -> Generation:
-        """Hand a request to the engine; ApiError if it will not take it."""
-        room = self._runner.context_length - len(ids)
+    async def start(
+        self,
+        request: Common,
+        caller: Caller,
+        ids: tuple[int, ...],
+        *,
+        limit: int | None,
+        count: int = 1,
+        scores: int | None = None,
+        shape: Shape | None = None,
+    ) -> list[Generation]:
+        """Hand `count` answers to one prompt to the engine; ApiError if it will not take them all.
+
+        The others begin when the first has its first token, so that they find its prompt in the cache.
+        `shape` is masked and read only where the engine has masks.
+        """
+        masked = shape if shape is not None and self.masks else None
         try:
-            if room < 1:
-                raise PromptTooLong(
-                    f"the prompt has {len(ids)} tokens; prompt and answer share {self._runner.context_length}"
-                )
-            stream = await self._runner.submit(
-                GenerationRequest(
-                    id=uuid.uuid4().hex,
-                    prompt=ids,
-                    sampling=_sampling(request),
-                    max_tokens=min(limit or room, room),
-                    eos=self._text.eos,
-                    adapter=None if request.model == self.name else request.model,
-                )
-            )
+            first = self._request(request, caller, ids, limit, scores, masked, alone=count == 1)
+            streams = await self._submit(first, count)
         except EngineError as error:
             raise from_engine(error, request.prompt_field) from None
-        generation = Generation(stream, self._text, request.stops(), len(ids))
-        note(request.model, generation.usage)
-        return generation
+        reader = masked.reader if masked is not None else Plain
+        return [Generation(stream, self.text, request.stops(), reader(), event) for stream, event in streams]
+
+    async def _submit(
+        self, first: GenerationRequest, count: int
+    ) -> list[tuple[TokenStream, TokenEvent | None]]:
+        stream = await self._runner.submit(first)
+        streams: list[tuple[TokenStream, TokenEvent | None]] = [(stream, None)]
+        try:
+            if count > 1:
+                streams = [(stream, await stream.__anext__())]
+            for at in range(1, count):
+                streams.append((await self._runner.submit(_sibling(first, at)), None))
+        except BaseException:  # cancelled or refused: what was begun must not go on
+            for begun, _ in streams:
+                begun.close()
+            raise
+        return streams
+
+    def _request(
+        self,
+        request: Common,
+        caller: Caller,
+        ids: tuple[int, ...],
+        limit: int | None,
+        scores: int | None,
+        shape: Shape | None,
+        *,
+        alone: bool,
+    ) -> GenerationRequest:
+        room = self._runner.context_length - len(ids)
+        if room < 1:
+            raise PromptTooLong(
+                f"the prompt has {len(ids)} tokens; prompt and answer share {self._runner.context_length}"
+            )
+        share = self._share(request.model, caller)
+        return GenerationRequest(
+            id=uuid.uuid4().hex,
+            prompt=ids,
+            sampling=self._sampling(request),
+            max_tokens=min(limit or room, room),
+            eos=self.text.eos,
+            adapter=None if request.model == self.name else request.model,
+            tenant=caller.tenant.name,
+            priority=caller.tenant.priority,
+            share=share if alone or share is not None else fresh_share(),
+            grammar=shape.grammar() if shape is not None else None,
+            logprobs=scores,
+        )
+
+    def _share(self, model: str, caller: Caller) -> bytes | None:
+        """None without a salt, and for an adapter whose files have no known root."""
+        base, own = self._roots.get(self.name), self._roots.get(model)
+        if base is None or own is None:
+            return None
+        adapter = b"" if model == self.name else own
+        return share_key(caller.salt, caller.tenant.name, base, adapter)
+
+    def _sampling(self, request: Common) -> Sampling:
+        """The request's sampling, OpenAI's defaults filled in. ApiError 400 for unknown tokens."""
+        bias = request.biases()
+        if any(token >= self.text.vocabulary for token, _ in bias):
+            raise ApiError(400, "logit_bias: a token id is outside the vocabulary", param="logit_bias")
+        return Sampling(
+            temperature=1.0 if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            top_k=request.top_k or 0,
+            seed=request.seed,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            presence_penalty=request.presence_penalty or 0.0,
+            logit_bias=bias,
+        )
+
+    def embedding_ids(self, model: str, inputs: Sequence[str | list[int]]) -> list[tuple[int, ...]]:
+        """Token ids of texts for an encoder; ApiError 404 if it is not loaded, 400 for a bad text."""
+        if model not in self._encoders:
+            raise unknown_model(model, sorted(self._encoders))
+        return [_ids(self._encoders[model], text, "input") for text in inputs]
+
+    async def embed(
+        self, model: str, caller: Caller, prompts: Sequence[tuple[int, ...]]
+    ) -> list[tuple[float, ...]]:
+        """One vector a prompt, batched by the engine; ApiError if it will not or cannot."""
+        tasks = [asyncio.ensure_future(self._embed_one(model, caller, ids)) for ids in prompts]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _embed_one(self, model: str, caller: Caller, ids: tuple[int, ...]) -> tuple[float, ...]:
+        request = EmbeddingRequest(
+            id=uuid.uuid4().hex,
+            prompt=ids,
+            encoder=model,
+            tenant=caller.tenant.name,
+            priority=caller.tenant.priority,
+        )
+        try:
+            event = await self._runner.embed(request)
+        except EngineError as error:
+            raise from_engine(error, "input") from None
+        if event.vector is None:
+            raise ApiError(500, "the engine could not embed this text", kind="server_error")
+        return event.vector
 
 
-def _sampling(request: Common) -> Sampling:
-    """The request's sampling; what it leaves out has OpenAI's default."""
-    return Sampling(
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        top_k=request.top_k or 0,
-        seed=request.seed,
-    )
+def _sibling(first: GenerationRequest, at: int) -> GenerationRequest:
+    """The same request once more, with random numbers of its own."""
+    seed = first.sampling.seed
+    if seed is not None:
+        seed = (seed + at + 2**63) % 2**64 - 2**63
+    return replace(first, id=uuid.uuid4().hex, sampling=replace(first.sampling, seed=seed))
+
+
+def _ids(text: TextModel, given: str | list[int], param: str) -> tuple[int, ...]:
+    if isinstance(given, list):
+        if not all(0 <= token < text.vocabulary for token in given):
+            raise ApiError(400, f"{param}: a token id is outside the vocabulary", param=param)
+        return tuple(given)
+    try:
+        ids = text.encode(given)
+    except ValueError as error:
+        raise ApiError(400, str(error), param=param) from None
+    if not ids or not given:
+        raise ApiError(400, f"{param}: is empty", param=param)
+    return ids

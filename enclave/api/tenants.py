@@ -10,12 +10,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from enclave.engine.interface import Priority
+
 from .errors import ApiError
 
 AUDIENCE: Final = "cloister"
 LEEWAY: Final = 30
 MAX_TOKEN: Final = 8192
 ANONYMOUS: Final = "anonymous"
+_PRIORITIES: Final = tuple(priority.value for priority in Priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +46,34 @@ class Issuer:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who asks, and how soon it is served: the token's `sub` and `priority`."""
+
+    name: str
+    priority: Priority = Priority.STANDARD
+
+
+@dataclass(frozen=True, slots=True)
 class Tenants:
     """The issuers whose tokens are taken. With none, everyone is anonymous and tokens are not looked at."""
 
     issuers: Sequence[Issuer] = ()
 
-    def of(self, authorization: str | None) -> str:
-        """The tenant (`sub`) of an Authorization header; ApiError 401 if there is none to be had."""
+    def of(self, authorization: str | None) -> Tenant:
+        """The tenant of an Authorization header; ApiError 401 if there is none to be had."""
         if not self.issuers:
-            return ANONYMOUS
+            return Tenant(ANONYMOUS)
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN:
             raise _denied("no bearer token; this worker answers named tenants only")
         for issuer in self.issuers:
-            subject = _subject(token, issuer)
-            if subject is not None:
-                return subject
+            tenant = _tenant(token, issuer)
+            if tenant is not None:
+                return tenant
         raise _denied("the token is not valid here: check issuer, audience and expiry")
 
 
-def _subject(token: str, issuer: Issuer) -> str | None:
+def _tenant(token: str, issuer: Issuer) -> Tenant | None:
     try:
         claims = jwt.decode(
             token,
@@ -74,8 +85,12 @@ def _subject(token: str, issuer: Issuer) -> str | None:
         )
     except jwt.InvalidTokenError:
         return None
-    subject = claims["sub"]
-    return subject if isinstance(subject, str) and 0 < len(subject) <= 256 else None
+    subject, priority = claims["sub"], claims.get("priority", Priority.STANDARD.value)
+    if not (isinstance(subject, str) and 0 < len(subject) <= 256):
+        return None
+    if priority not in _PRIORITIES:
+        raise _denied(f"the token's priority is not one of {', '.join(_PRIORITIES)}")
+    return Tenant(subject, Priority(priority))
 
 
 def _denied(message: str) -> ApiError:

@@ -2,6 +2,7 @@
 
 from .chat import UnsupportedChat
 from .detokenizer import Detokenizer, StopStrings
+from .json_schema import AnswerSchema, SchemaRefused
 from .model import TextModel
 
-__all__ = ["Detokenizer", "StopStrings", "TextModel", "UnsupportedChat"]
+__all__ = ["AnswerSchema", "Detokenizer", "SchemaRefused", "StopStrings", "TextModel", "UnsupportedChat"]

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from llguidance import LLTokenizer
 from tokenizers import Tokenizer
 
 from ..engine.interface import ModelRefused
 from .chat import MAX_CHARACTERS, ChatTemplate, UnsupportedChat
 from .detokenizer import Detokenizer
+from .tool_form import TAGGED, ToolForm, form_of, told
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -37,6 +39,9 @@ class TextModel:
         self.eos = _end_tokens(directory, self._tokenizer, named.get("eos_token"))
         template = _template_source(directory, settings)
         self._template: ChatTemplate | None = None
+        self._own_form = form_of(template)
+        self._source = json.dumps(source)
+        self._bytes: LLTokenizer | None = None
         if template is not None:
             self._template = ChatTemplate(template, named, _control_tokens(added, template), clock)
         # Knows no control token: all that it encodes is characters. One for unknown characters does no harm.
@@ -76,6 +81,32 @@ class TextModel:
                 self._literal(text) if literal else self._tokenizer.encode(text, add_special_tokens=False).ids
             )
         return tuple(ids)
+
+    @property
+    def tool_form(self) -> ToolForm:
+        """How this model writes calls of functions."""
+        return self._own_form or TAGGED
+
+    def conversation(
+        self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[int, ...]:
+        """Ids of a conversation with tools, as the template takes them or in words. UnsupportedChat.
+
+        Turns are OpenAI's messages with plain text as content and decoded arguments.
+        """
+        if self._own_form is None:
+            return self.chat(told(turns, tools))
+        return self.chat(turns, tools=list(tools) or None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a prompt's ids, control tokens included."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; a control token's are its text's."""
+        if self._bytes is None:
+            self._bytes = LLTokenizer(self._source, slices=[])
+        return self._bytes.decode_bytes([token])
 
     def detokenizer(self) -> Detokenizer:
         """A fresh one, for one answer."""

@@ -43,6 +43,22 @@ QWEN = """{%- if messages[0]['role'] == 'system' %}
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
+TOOLS = """{%- if tools %}
+    {{- '<|im_start|>system\\n# Tools\\n' }}
+    {%- for tool in tools %}{{- tool | tojson }}{{- '\\n' }}{%- endfor %}
+    {{- 'Answer <tool_call>\\n{"name": <name>, "arguments": <object>}\\n</tool_call><|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + (message.content or '') }}
+    {%- for call in message.tool_calls or [] %}
+        {{- '<tool_call>\\n' + (call.function | tojson) + '\\n</tool_call>' }}
+    {%- endfor %}
+    {{- '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
 LLAMA2 = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
@@ -68,6 +84,13 @@ def save_qwen(directory: Path) -> Path:
     )
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in ("<think>", "</think>")])
     return _save(tokenizer, directory, QWEN, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
+def save_tools(directory: Path) -> Path:
+    """The same tokenizer with a template that takes tools and writes calls between tags."""
+    save_qwen(directory)
+    (directory / "chat_template.jinja").write_text(TOOLS)
+    return directory
 
 
 def save_llama3(directory: Path) -> Path:
