@@ -92,8 +92,8 @@ def test_errors_have_openais_types(worker: RunningWorker) -> None:
     with sync_client(worker) as client:
         with pytest.raises(openai.NotFoundError, match="not loaded"):
             client.chat.completions.create(model="other", messages=QUESTION)  # type: ignore[call-overload]
-        with pytest.raises(openai.BadRequestError, match="tools"):
-            client.chat.completions.create(model="faq", messages=QUESTION, tools=[])  # type: ignore[call-overload]
+        with pytest.raises(openai.BadRequestError, match="metadata"):
+            client.chat.completions.create(model="faq", messages=QUESTION, metadata={"a": "b"})  # type: ignore[call-overload]
         with pytest.raises(openai.BadRequestError, match="share"):
             long = [{"role": "user", "content": "attestation " * 3000}]
             client.chat.completions.create(model="faq", messages=long)  # type: ignore[call-overload]
@@ -123,9 +123,9 @@ def test_a_tenants_token_replaces_openais_key(worker: RunningWorker) -> None:
     client = transport._transport._client  # type: ignore[attr-defined]
     original = client._channel.send
 
-    def send(request: bhttp.Request) -> object:
+    def send(request: bhttp.Request, **options: object) -> object:
         sent.append([value for name, value in request.headers if name == b"authorization"])
-        return original(request)
+        return original(request, **options)
 
     client._channel.send = send
     with openai.OpenAI(base_url=f"{worker.url}/v1", api_key="none", http_client=transport) as one:
