@@ -21,7 +21,7 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One worker's settings. `adapters` and `encoders` map names to directories, `issuers` are PEM public keys.
+    """One worker's settings. `adapters` and `encoders` map names to directories, `issuers` are PEM keys.
 
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
     """
