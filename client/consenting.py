@@ -67,13 +67,22 @@ def _each(terms: Section, key: str, parse: Callable[[Section], Any]) -> list[Any
 
 
 def _loaded(section: Section) -> Loaded:
-    return Loaded(name=section.take("name", str), root=section.digest("root", 32))
+    return Loaded(name=section.take("name", str), root=section.digest("root", 32), owner=_owner(section))
+
+
+def _owner(section: Section) -> bytes | None:
+    return section.digest("owner", 32, "") if "owner" in section else None
 
 
 def _documents(section: Section) -> Loaded:
     hint = "name the parties to whom passages may be quoted"
     readers = tuple(sorted(section.texts("readers", hint=hint)))
-    return Loaded(name=section.take("name", str), root=section.digest("root", 32), readers=readers)
+    return Loaded(
+        name=section.take("name", str),
+        root=section.digest("root", 32),
+        owner=_owner(section),
+        readers=readers,
+    )
 
 
 def _rules(section: Section) -> OutputRules:
@@ -100,9 +109,9 @@ def describe(manifest: Manifest) -> list[tuple[str, str]]:
     rows = [
         ("title", manifest.title),
         ("digest", manifest.digest),
-        ("base model", f"{manifest.base.name} {manifest.base.root.hex()}"),
-        *(("adapter", f"{item.name} {item.root.hex()}") for item in manifest.adapters),
-        *(("documents", f"{d.name} {d.root.hex()}, quoted to {_listed(d.readers)}") for d in manifest.data),
+        ("base model", _named(manifest.base)),
+        *(("adapter", _named(item)) for item in manifest.adapters),
+        *(("documents", f"{_named(d)}, quoted to {_listed(d.readers)}") for d in manifest.data),
         ("code", manifest.measurement.hex()),
         ("output", f"at most {rules.max_tokens} tokens; log-probabilities {_allowed(rules.logprobs)}"),
         *([("schema", rules.schema)] if rules.schema is not None else []),
@@ -110,6 +119,11 @@ def describe(manifest: Manifest) -> list[tuple[str, str]]:
         ("expires", datetime.fromtimestamp(manifest.expires, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")),
     ]
     return rows
+
+
+def _named(item: Loaded) -> str:
+    owner = f", sealed by {item.owner.hex()}" if item.owner else ""
+    return f"{item.name} {item.root.hex()}{owner}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

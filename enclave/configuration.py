@@ -24,6 +24,7 @@ class Configuration:
     """One worker's settings. `adapters` and `encoders` map names to directories, `issuers` are PEM keys.
 
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
+    `documents` maps names to directories of text, which need a consent that says who may read them.
     """
 
     model: Path
@@ -33,16 +34,22 @@ class Configuration:
     issuers: tuple[str, ...] = ()
     engine: EngineOptions = field(default_factory=EngineOptions)
     consent: Path | None = None
+    documents: Mapping[str, Path] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 8420
 
     def __post_init__(self) -> None:
-        names = [self.name, *self.adapters, *self.encoders]
+        names = [self.name, *self.adapters, *self.encoders, *self.documents]
         if len(set(names)) != len(names):
-            raise ConfigurationError(f"two models or adapters have one name: {', '.join(sorted(names))}")
+            raise ConfigurationError(
+                f"two models, adapters or documents have one name: {', '.join(sorted(names))}"
+            )
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ConfigurationError(f"{name!r} is not a name: 1 to 64 of letters, digits, . _ : / -")
+
+        if self.documents and self.consent is None:
+            raise ConfigurationError("documents need a consent, which says to whom they may be quoted")
 
     def measured(self) -> dict[str, Any]:
         """What goes into the measurement: JSON values."""
@@ -60,6 +67,7 @@ class Configuration:
             "adapters": {name: str(path) for name, path in self.adapters.items()},
             "consent": str(self.consent) if self.consent else None,
             "encoders": {name: str(path) for name, path in self.encoders.items()},
+            "documents": {name: str(path) for name, path in self.documents.items()},
             "host": self.host,
             "port": self.port,
         }
@@ -75,6 +83,7 @@ class Configuration:
             issuers=tuple(table["issuers"]),
             engine=EngineOptions(**table["engine"]),
             consent=Path(table["consent"]) if table["consent"] else None,
+            documents={name: Path(path) for name, path in table.get("documents", {}).items()},
             host=table["host"],
             port=table["port"],
         )

@@ -27,8 +27,9 @@ from .api.tenants import Issuer, Tenants
 from .configuration import SOFTWARE, Configuration
 from .consent.admission import admit, own_measurement
 from .consent.layer import ConsentLayer
+from .documents.shelf import Documents, Folder
 from .engine.runner import EngineRunner
-from .files import DirectoryFiles
+from .files import DirectoryFiles, FilesError
 from .gateway.app import Gateway
 from .gateway.desk import EvidenceDesk
 from .gateway.metrics import Metrics
@@ -77,6 +78,7 @@ class Worker:
         self._collateral = collateral
         self._issuers = [Issuer.from_pem(pem.encode()) for pem in configuration.issuers]
         workload = _workload(configuration, self._issuers)
+        self._documents = {n: Documents.read(Folder(p)) for n, p in configuration.documents.items()}
         manifest = self._agreed(configuration, workload)
         self.workload = replace(workload, consent=manifest.digest if manifest else "").to_bytes()
         engine = _engine(configuration)
@@ -132,16 +134,21 @@ class Worker:
         """What the parties agreed to, if this is to be a joint workload. Raises ConsentRefused."""
         if configuration.consent is None:
             return None
+        data = {name: (each.root, "") for name, each in self._documents.items()}
         consent = Consent.from_bytes(configuration.consent.read_bytes())
         own = self._evidence(os.urandom(NONCE_SIZE), self._identity.keyset_bytes, None, workload.to_bytes())
-        return admit(consent, workload, measurement=own_measurement(own.cpu), data={}, now=int(time.time()))
+        return admit(consent, workload, measurement=own_measurement(own.cpu), data=data, now=int(time.time()))
 
     def _under(self, manifest: Manifest | None, application: Application) -> Application:
         if manifest is None:
             return application
         log.info("under consent %s of %s", manifest.digest, ", ".join(p.name for p in manifest.parties))
         return ConsentLayer(
-            application=application, manifest=manifest, workload=lambda: self.workload, clock=time.time
+            application=application,
+            manifest=manifest,
+            workload=lambda: self.workload,
+            clock=time.time,
+            documents=self._documents,
         )
 
     def _gather(self, nonce: bytes, session: bool) -> Bundle:
@@ -267,7 +274,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
         worker = Worker(
             configuration, identity, SimulatedCpu(link), [SimulatedGpu(link)], SimulatedCollateral(link)
         )
-    except (ConsentRefused, MalformedDocument) as error:
+    except (ConsentRefused, FilesError, MalformedDocument) as error:
         log.error("not started: %s", error)
         identity.erase()
         return REFUSED

@@ -43,16 +43,21 @@ class Party:
 class Loaded:
     """A model, adapter or body of documents by name and root (32 bytes).
 
-    `readers` are the parties to whom passages of documents may be quoted; empty for models and adapters.
+    `owner` is the hash of the key that sealed it, whose statement the root is then, or None for plain files,
+    which the worker hashes itself. `readers` are the parties to whom passages of documents may be quoted;
+    empty for models and adapters.
     """
 
     name: str
     root: bytes
+    owner: bytes | None = None
     readers: tuple[str, ...] = ()
 
     def to_json(self, *, data: bool = False) -> dict[str, Any]:
         """The entry as JSON values."""
         table: dict[str, Any] = {"name": self.name, "root": self.root.hex()}
+        if self.owner is not None:
+            table["owner"] = self.owner.hex()
         return table | {"readers": list(self.readers)} if data else table
 
 
@@ -223,6 +228,7 @@ def _loaded(members: documents.Members, *, data: bool = False) -> Loaded:
     loaded = Loaded(
         name=members.text("name", limit=_NAME),
         root=members.hexadecimal("root", _ROOT_SIZE),
+        owner=members.hexadecimal("owner", _ROOT_SIZE) if "owner" in members else None,
         readers=members.texts("readers", limit=MAX_PARTIES, length=_NAME) if data else (),
     )
     members.end()

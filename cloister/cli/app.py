@@ -182,6 +182,10 @@ def serve(
         Path | None,
         typer.Option(help="A consent that every party signed; the worker starts only what it names."),
     ] = None,
+    documents: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=DIRECTORY of text files that the consent names; repeat for more."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -194,7 +198,8 @@ def serve(
     from . import serving
 
     settings = serving.Settings(
-        model, name, adapter or [], engine or [], issuer or [], consent, encoder or []
+        *(model, name, adapter or [], engine or [], issuer or []),
+        *(consent, encoder or [], tuple(documents or ())),
     )
     _leave(serving.serve(settings, host, port, write_policy))
 

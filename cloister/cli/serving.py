@@ -29,6 +29,7 @@ class Settings:
     issuers: list[Path]
     consent: Path | None = None
     encoders: Sequence[str] = ()
+    documents: tuple[str, ...] = ()
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
@@ -44,6 +45,7 @@ class Settings:
             issuers=tuple(_pem(path) for path in self.issuers),
             engine=engine_options(self.engine),
             consent=self.consent.resolve() if self.consent else None,
+            documents=dict(_named("--documents", word, "text files") for word in self.documents),
             host=host,
             port=port,
         )

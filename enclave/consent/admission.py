@@ -6,11 +6,14 @@ from attestation import CpuEvidence, LoadedModel, Workload
 from sealing.consent import Consent, Loaded, Manifest
 from sealing.errors import ConsentRefused
 
+Identified = tuple[bytes, str]
+"""The root of something that is loaded, and the key hash of who sealed it, in hex; "" for plain files."""
+
 
 def admit(
-    consent: Consent, workload: Workload, *, measurement: bytes, data: Mapping[str, bytes], now: int
+    consent: Consent, workload: Workload, *, measurement: bytes, data: Mapping[str, Identified], now: int
 ) -> Manifest:
-    """The manifest in force. `data` maps names of documents to roots, `now` is Unix seconds.
+    """The manifest in force. `data` maps names of documents to root and owner, `now` is Unix seconds.
 
     Raises ConsentRefused, which names the first thing that differs: a signature, the expiry, the code, the
     base model, an adapter, documents; something less and something more than was signed for alike.
@@ -42,12 +45,12 @@ def own_measurement(cpu: CpuEvidence) -> bytes:
     return SnpReport.from_bytes(cpu.report).measurement
 
 
-def _by_name(loaded: Iterable[LoadedModel]) -> dict[str, bytes]:
-    return {item.name: item.root for item in loaded}
+def _by_name(loaded: Iterable[LoadedModel]) -> dict[str, Identified]:
+    return {item.name: (item.root, item.owner) for item in loaded}
 
 
-def _equal(what: str, named: Iterable[Loaded], found: Mapping[str, bytes]) -> None:
-    wanted = {item.name: item.root for item in named}
+def _equal(what: str, named: Iterable[Loaded], found: Mapping[str, Identified]) -> None:
+    wanted = {item.name: (item.root, item.owner.hex() if item.owner else "") for item in named}
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
             raise ConsentRefused(f"{what} {name} is in the consent and is not loaded")
@@ -55,6 +58,10 @@ def _equal(what: str, named: Iterable[Loaded], found: Mapping[str, bytes]) -> No
             raise ConsentRefused(f"{what} {name} is loaded and is not in the consent")
         if wanted[name] != found[name]:
             raise ConsentRefused(
-                f"{what} {name} has root {found[name].hex()[:16]}..., "
-                f"the parties signed for {wanted[name].hex()[:16]}..."
+                f"{what} {name} is {_shown(found[name])}, the parties signed for {_shown(wanted[name])}"
             )
+
+
+def _shown(item: Identified) -> str:
+    root, owner = item
+    return f"root {root.hex()[:16]}..." + (f" sealed by {owner[:16]}..." if owner else "")

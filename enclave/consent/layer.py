@@ -1,16 +1,21 @@
-"""ASGI: what a consent allows. Its output rules on every request, its expiry, and what must stay loaded."""
+"""ASGI: what a consent allows. Its output rules on every request, its expiry, what must stay loaded, and
+passages of documents for those to whom they may be quoted."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from attestation import Workload
+from enclave.documents.searching import PATH, BadSearch, search
+from enclave.documents.shelf import Documents
 from enclave.gateway.plain import Application, Message, Receive, Scope, Send
 from sealing.consent import Manifest
 from sealing.errors import ConsentRefused
 
 from .admission import check_loaded
+from .callers import caller
 from .rules import RuleBroken, govern
 
 
@@ -25,6 +30,7 @@ class ConsentLayer:
     manifest: Manifest
     workload: Callable[[], bytes]
     clock: Callable[[], float]
+    documents: Mapping[str, Documents] = field(default_factory=dict)
     _checked: bytes = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,10 +40,19 @@ class ConsentLayer:
             if scope["method"] in ("GET", "HEAD") and scope["path"].startswith("/v1/models"):
                 await self.application(scope, receive, send)
                 return
-            body = await self._governed(scope, receive)
-        except (ConsentRefused, RuleBroken) as error:
-            await _refuse(send, str(error), getattr(error, "param", None))
+            table = _object((await receive()).get("body", b""))  # the gateway hands it over at once
+            if found := PATH.fullmatch(scope["path"]):
+                page = self._searched(unquote(found[1]), scope, table)
+                await _answer(send, 200, page)
+                return
+            body = json.dumps(govern(self.manifest.output, scope["path"], table)).encode()
+        except BadSearch as error:
+            await _answer(send, 400, _error(str(error), error.param, "invalid_request_error"))
             return
+        except (ConsentRefused, RuleBroken) as error:
+            await _answer(send, 403, _error(str(error), getattr(error, "param", None), "consent"))
+            return
+        # Written anew: what the application reads is what was judged.
         await self.application(_resized(scope, body), _once(body, receive), send)
 
     def _check_standing(self) -> None:
@@ -49,12 +64,14 @@ class ConsentLayer:
             check_loaded(self.manifest, Workload.from_bytes(loaded))
             self._checked = loaded
 
-    async def _governed(self, scope: Scope, receive: Receive) -> bytes:
-        """The request's body under the rules, written anew: what is read is what was judged."""
-        message = await receive()  # the gateway hands over the whole body at once
-        table = _object(message.get("body", b""))
-        ruled = govern(self.manifest.output, scope["path"], table)
-        return json.dumps(ruled).encode()
+    def _searched(self, name: str, scope: Scope, table: dict[str, Any]) -> dict[str, Any]:
+        """Passages, for a reader. Others learn the same whether or not there are such documents."""
+        header = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
+        who = caller(self.manifest, header.decode("latin-1"))
+        agreed = next((item for item in self.manifest.data if item.name == name), None)
+        if who is None or agreed is None or who not in agreed.readers:
+            raise ConsentRefused("the consent in force lets nobody read these documents with this token")
+        return search(self.documents[name], table)
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -81,9 +98,12 @@ def _once(body: bytes, receive: Receive) -> Receive:
     return receiving
 
 
-async def _refuse(send: Send, message: str, param: str | None) -> None:
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": "consent"}
-    body = json.dumps({"error": error}).encode()
+def _error(message: str, param: str | None, code: str) -> dict[str, Any]:
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return {"error": error}
+
+
+async def _answer(send: Send, status: int, value: dict[str, Any]) -> None:
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(value).encode()})

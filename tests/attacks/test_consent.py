@@ -1,4 +1,4 @@
-"""THREAT_MODEL rows C4 to C7: the operator on what several parties agreed to."""
+"""THREAT_MODEL rows C4 to C8: the operator on what several parties agreed to."""
 
 import subprocess
 from collections.abc import Iterator
@@ -7,18 +7,27 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from attestation import Policy, Rejected
 from client.errors import ApiFailure
 from client.sdk import AsyncClient
+from client.searching import party_token, search
 from cloister.cli.serving import Settings
+from enclave.documents.shelf import Documents, Folder
 from enclave.model_files import model_root
 from enclave.simulator.measure import measure
 from sealing.consent import Consent
 from tests.attacks.operator import Rewriter
 from tests.running import FAQ, RunningWorker, cloister
 
+LETTER = "Patient 4711-QUARTZ-0815, readmitted on 3 April,"
 SETTINGS = Settings(None, None, [], ["threads=1"], [])
 TERMS = """
 version = 1
@@ -33,6 +42,10 @@ name = "sailor"
 root = "{adapter}"
 [output]
 max_tokens = 5
+[[data]]
+name = "letters"
+root = "{letters}"
+readers = ["hospital"]
 [[parties]]
 name = "lab"
 role = "model owner"
@@ -59,7 +72,11 @@ def agreed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("consent")
     code = measure(SETTINGS.configuration().measured()).digest.hex()
     adapter = model_root(FAQ.parent / "adapters" / "sailor").hex()
-    (folder / "terms.toml").write_text(TERMS.format(code=code, base=model_root(FAQ).hex(), adapter=adapter))
+    (folder / "letters").mkdir()
+    (folder / "letters" / "april.txt").write_text(f"Dear colleague,\n\n{LETTER}\nto be seen again.\n")
+    letters = Documents.read(Folder(folder / "letters")).root.hex()
+    roots = {"base": model_root(FAQ).hex(), "adapter": adapter, "letters": letters}
+    (folder / "terms.toml").write_text(TERMS.format(code=code, **roots))
     file = folder / "joint.consent"
     private = [keys(folder, name) for name in ("lab", "hospital")]
     assert run("new", str(folder / "terms.toml"), "--out", str(file)).returncode == 0
@@ -77,7 +94,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def joint(agreed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWorker]:
     """The joint workload, running."""
-    worker = RunningWorker(tmp_path_factory.mktemp("joint"), ("--consent", str(agreed))).start()
+    documents = ("--documents", f"letters={agreed.parent / 'letters'}")
+    worker = RunningWorker(tmp_path_factory.mktemp("joint"), ("--consent", str(agreed), *documents)).start()
     yield worker
     worker.stop()
 
@@ -112,6 +130,7 @@ def test_c5_other_weights_or_other_code_than_was_signed_for_do_not_start(
     sailor = FAQ.parent / "adapters" / "sailor"
     more = ("--adapter", f"sailor={sailor}", "--adapter", f"second={sailor}")
     assert "adapter second is loaded and is not in the consent" in refused(agreed, *more)
+    assert "documents letters is in the consent and is not loaded" in refused(agreed)
     # Another engine option is another measurement.
     assert "the parties signed for code" in refused(agreed, "--engine", "max_rows=3")
 
@@ -147,3 +166,23 @@ async def test_c7_nothing_comes_out_beyond_what_was_agreed(joint: RunningWorker)
                 await client.ask("What is HPKE?", **asked)
         async with client.request("POST", "/v1/embeddings", b"{}") as response:
             assert response.status == 403
+
+
+def token(agreed: Path, name: str) -> str:
+    """A token of the hospital's, signed with the key of `name`."""
+    key = load_pem_private_key((agreed.parent / f"{name}.key").read_bytes(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    return party_token("hospital", key)
+
+
+async def test_c8_passages_are_quoted_to_their_readers_alone(joint: RunningWorker, agreed: Path) -> None:
+    async with AsyncClient(joint.url, joint.policy, token=token(agreed, "hospital")) as client:
+        (first, *_) = await search(client, "letters", "When was the patient readmitted?")
+    assert (first.path, first.first, first.last) == ("april.txt", 3, 4)
+    assert first.text == f"{LETTER}\nto be seen again."
+    # Another party of the consent in the reader's name, and nobody at all.
+    for other in (token(agreed, "lab"), None):
+        async with AsyncClient(joint.url, joint.policy, token=other) as client:
+            with pytest.raises(ApiFailure, match="lets nobody read these documents"):
+                await search(client, "letters", "patient")
+    assert LETTER not in joint.output

@@ -22,14 +22,14 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 SHAPED = OutputRules(max_tokens=16, schema=canonical_schema(SCHEMA))
 WORKLOAD = Workload(
     software="test",
-    models=(LoadedModel(name="faq", root=b"\x0a" * 32, owner="lab"),),
+    models=(LoadedModel(name="faq", root=b"\x0a" * 32, owner=""),),
     adapters=(LoadedModel(name="sailor", root=b"\x0b" * 32, owner=""),),
     engine={},
     policies=(),
     consent="",
     clock="host",
 )
-DATA = {"letters": b"\x0c" * 32}
+DATA = {"letters": (b"\x0c" * 32, "")}
 MEASURED = b"\x0d" * 48
 
 
@@ -41,9 +41,10 @@ OTHER = LoadedModel(name="other", root=b"\x0f" * 32, owner="")
 DIFFERENT: list[tuple[dict[str, Any], str]] = [
     ({"measurement": b"\x0e" * 48}, "signed for code 0d0d"),
     ({"data": {}}, "documents letters is in the consent and is not loaded"),
-    ({"data": DATA | {"x": b""}}, "documents x is loaded and is not in the consent"),
-    ({"data": {"letters": b"\x0f" * 32}}, "documents letters has root 0f0f"),
-    ({"workload": replace(WORKLOAD, models=(replace(OTHER, name="faq"),))}, "base model faq has root 0f0f"),
+    ({"data": DATA | {"x": (b"", "")}}, "documents x is loaded and is not in the consent"),
+    ({"data": {"letters": (b"\x0f" * 32, "")}}, "documents letters is root 0f0f"),
+    ({"data": {"letters": (b"\x0c" * 32, "ab" * 32)}}, "sealed by abab"),
+    ({"workload": replace(WORKLOAD, models=(replace(OTHER, name="faq"),))}, "base model faq is root 0f0f"),
     ({"workload": replace(WORKLOAD, models=(*WORKLOAD.models, OTHER))}, "base model other is loaded"),
     ({"workload": replace(WORKLOAD, adapters=())}, "adapter sailor is in the consent"),
     ({"workload": replace(WORKLOAD, adapters=(*WORKLOAD.adapters, OTHER))}, "adapter other is loaded"),

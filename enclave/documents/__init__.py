@@ -1,0 +1,1 @@
+"""Owners' documents in the worker: read once, searched by words, quoted with their source."""
