@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -120,6 +120,14 @@ class Client:
         """The answer piece by piece; see `AsyncClient.stream`."""
         answer = self._client.stream(messages, model=model, receipt=receipt, **options)
         return BlockingStream(answer, self._loop.iterate(answer))
+
+    def parse(self, messages: Messages, shape: type[T], *, model: str | None = None, **options: Any) -> T:
+        """The answer as an object of `shape`; see `AsyncClient.parse`."""
+        return self._loop.run(self._client.parse(messages, shape, model=model, **options))
+
+    def embed(self, texts: str | Sequence[str], *, model: str | None = None) -> list[tuple[float, ...]]:
+        """One vector for each text; see `AsyncClient.embed`."""
+        return self._loop.run(self._client.embed(texts, model=model))
 
     def close(self) -> None:
         """Close the connections and stop the thread."""

@@ -7,6 +7,7 @@
     ├── WorkerBusy         the worker asks to come back later; nothing was started
     ├── WorkerRefused      the gateway refused the request; `status` and `problem` say why
     ├── BrokenAnswer       an answer that stops early or was altered; never to be taken for a whole one
+    ├── ShapeMismatch      a typed answer that was cut off, or that the caller's own checks do not take
     ├── TermsError         terms of a consent that cannot be used; the message names the key
     ├── ReceiptRefused     the answer is whole, but the receipt that was asked for is missing or does not hold
     └── ApiFailure         the API inside answered with an error; `status` and `error` as OpenAI spells them
@@ -53,6 +54,10 @@ class WorkerRefused(ClientError):
 
 class BrokenAnswer(ClientError):
     """The sealed answer ended before its final chunk, or does not open."""
+
+
+class ShapeMismatch(ClientError):
+    """An answer that is not of the type asked for; the message names places, never contents."""
 
 
 class TermsError(ClientError):

@@ -1,14 +1,16 @@
 """The SDK: questions to a worker that proved itself. Async core; `client.blocking` is its thin front."""
 
 import json
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from attestation import Bundle, Collateral, Policy, Verdict
+from attestation.encoding import b64url_encode
 from sealing import bhttp
 
 from .attested import Attested, Unattested
@@ -16,9 +18,14 @@ from .channel import Channel, Response
 from .errors import ApiFailure, BrokenAnswer
 from .events import event_data
 from .receipts import KeptEvents, Proof, received
+from .shapes import response_format, typed, vector
 from .wire import HttpWire, Wire
 
 CHAT = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+CACHE_SALT: Final = b"cloister-cache-salt"
+SALT_SIZE: Final = 32
+T = TypeVar("T")
 Messages = str | Sequence[dict[str, Any]]
 """A question, or a conversation in OpenAI's form."""
 
@@ -27,7 +34,7 @@ Messages = str | Sequence[dict[str, Any]]
 class Answer:
     """A whole answer: its text, the model that gave it, why it ended, token counts as OpenAI spells them.
 
-    `receipt` is there if it was asked for.
+    `receipt` is there if it was asked for; `tool_calls` are calls of functions, as OpenAI spells them.
     """
 
     text: str
@@ -35,6 +42,7 @@ class Answer:
     finish_reason: str
     usage: dict[str, int]
     receipt: Proof | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
 
 
 class AnswerStream(AsyncIterator[str]):
@@ -56,7 +64,10 @@ class AsyncClient:
     """A relying party's view of one worker.
 
     `url` is the worker's address, `policy` what it must prove, `token` a tenant's bearer token
-    (sent only inside the seal). Attests on first use; keeps the verdict; attests again when it has
+    (sent only inside the seal). `cache_salt` lets the worker reuse what it computed for beginnings of
+    prompts, among requests with the same salt alone: True makes a random one for this client, bytes (16 to
+    64) are taken as they are, for clients that trust each other, False shares nothing, not even with
+    yourself. Attests on first use; keeps the verdict; attests again when it has
     aged or the worker's keys or workload changed. Raises InsecureAddress on construction for a
     simulated worker that is not on loopback.
     """
@@ -67,6 +78,7 @@ class AsyncClient:
         policy: Policy,
         *,
         token: str | None = None,
+        cache_salt: bytes | bool = True,
         collateral: Collateral | None = None,
         wire: Wire | None = None,
         clock: Callable[[], float] | None = None,
@@ -82,7 +94,7 @@ class AsyncClient:
         )
         self._channel = Channel(self._worker)
         self._authority = urlsplit(url).netloc
-        self._headers = ((b"authorization", f"Bearer {token}".encode()),) if token else ()
+        self._headers = _own_headers(token, cache_salt)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -104,8 +116,8 @@ class AsyncClient:
 
         With `receipt`, give the response and both bodies to `client.receipts.received` at the end.
         """
-        kept = tuple(field for field in headers if not self._headers or field[0] != b"authorization")
-        fields = (*kept, *self._headers)
+        own = dict(self._headers)
+        fields = (*(field for field in headers if field[0] not in own), *self._headers)
         request = bhttp.Request(method, "https", self._authority, path, fields, body)
         return self._channel.send(request, receipt=receipt)
 
@@ -127,8 +139,31 @@ class AsyncClient:
             value = _checked(response, raw)
             proof = received(response, body, raw) if receipt else None
         choice = value["choices"][0]
-        text = choice["message"]["content"]
-        return Answer(text, value["model"], choice["finish_reason"], value["usage"], proof)
+        message = choice["message"]
+        calls = tuple(message.get("tool_calls") or ())
+        text = message["content"] or ""
+        return Answer(text, value["model"], choice["finish_reason"], value["usage"], proof, calls)
+
+    async def parse(
+        self, messages: Messages, shape: type[T], *, model: str | None = None, **options: Any
+    ) -> T:
+        """The answer as an object of `shape`: a Pydantic model, or a type that pydantic can describe.
+
+        The worker holds the answer to the JSON Schema. Raises ShapeMismatch, ApiFailure (400 says where the
+        schema cannot be honoured), ImportError without pydantic, and what `ask` raises.
+        """
+        answer = await self.ask(
+            messages, model=model, **options | {"response_format": response_format(shape)}
+        )
+        return typed(shape, answer.text, answer.finish_reason)
+
+    async def embed(self, texts: str | Sequence[str], *, model: str | None = None) -> list[tuple[float, ...]]:
+        """One vector of length 1 for each text. `model` is an encoder; the first one if left out."""
+        name = model or await self._loaded(1, "the worker has no encoder loaded")
+        body = {"model": name, "input": texts, "encoding_format": "base64"}
+        async with self.request("POST", EMBEDDINGS, json.dumps(body).encode(), _JSON) as response:
+            data = (await _json(response))["data"]
+        return [vector(item["embedding"]) for item in data]
 
     def stream(
         self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
@@ -163,18 +198,28 @@ class AsyncClient:
 
     async def _body(self, messages: Messages, model: str | None, options: dict[str, Any]) -> bytes:
         turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        name = model or (await self._first_model())
+        name = model or await self._loaded(0, "the worker has no model loaded")
         return json.dumps({"model": name, "messages": turns} | options).encode()
 
-    async def _first_model(self) -> str:
+    async def _loaded(self, at: int, otherwise: str) -> str:
+        """The name of what is loaded at this place: the model first, encoders after it."""
         attested = await self.attest()
         models = attested.verdict.claims["bundle"]["models"]
-        if not models:
-            raise ApiFailure(404, {"message": "the worker has no model loaded"})
-        return str(models[0]["name"])
+        if len(models) <= at:
+            raise ApiFailure(404, {"message": otherwise})
+        return str(models[at]["name"])
 
 
 _JSON: bhttp.Fields = ((b"content-type", b"application/json"),)
+
+
+def _own_headers(token: str | None, cache_salt: bytes | bool) -> bhttp.Fields:
+    """Fields of every request, instead of those that a caller's own client makes."""
+    salt = os.urandom(SALT_SIZE) if cache_salt is True else cache_salt
+    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    if salt:
+        headers.append((CACHE_SALT, b64url_encode(salt).encode()))
+    return tuple(headers)
 
 
 async def _json(response: Response) -> Any:
