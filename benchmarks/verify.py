@@ -1,4 +1,4 @@
-"""Cost of verification: over the bare signatures, against dcap-qvl, and to import.
+"""Cost of verification: over the bare signatures, against dcap-qvl and NVIDIA's verifier, and to import.
 
 Evidence is genuine, from ../shared/evidence. Every ratio is the median over rounds that interleave
 both sides in one process, by CPU time. The floor is what nobody can leave out: every signature that
@@ -7,7 +7,12 @@ emptied before each verification, and the floor loads certificates and keys anew
 collateral were seen before, reports were not, and the floor's keys are loaded. Imports are fresh
 interpreters with bytecode, as installed.
 
-    python -m benchmarks.verify [--rounds N] [--json FILE]
+    python -m benchmarks.verify [--rounds N] [--json FILE] [--nvidia-python PYTHON]
+
+NVIDIA's verifier pins versions that do not fit beside ours, so it lives in an environment of its own:
+
+    python3 -m venv /tmp/nvidia && /tmp/nvidia/bin/pip install nv-local-gpu-verifier==2.7.3
+    python -m benchmarks.verify --nvidia-python /tmp/nvidia/bin/python
 """
 
 import functools
@@ -30,10 +35,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from attestation import Collateral, GpuEvidence, Policy, Roots, SnpEvidence, TdxEvidence, recognise, verify
 from attestation.nvidia import GpuReport
-from benchmarks.report import Figure, at_most, parser, publish
+from benchmarks.report import Figure, at_least, at_most, parser, publish
 from tests.evidence_cases import SHARED, Case, _collateral, _inputs, _numbers, cases, policy_for
 
 REPEAT = 12
+REPORTS = ".gpu_report"  # the cache that a report seen before would hit
+PEER = Path(__file__).with_name("nvidia_peer.py")
 PSS = padding.PSS(padding.MGF1(hashes.SHA384()), hashes.SHA384.digest_size)
 IMPORT_ROUNDS = 15
 FLOOR = "from cryptography import x509; import jwt"
@@ -53,6 +60,7 @@ MEMORY = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_m
 def main() -> None:
     """Run all comparisons and publish them."""
     arguments = parser(__doc__ or "", 25)
+    arguments.add_argument("--nvidia-python", type=Path, help="an interpreter with nv-local-gpu-verifier")
     options = arguments.parse_args()
     warnings.simplefilter("ignore")  # AMD issues certificates with serial number 0
     if not SHARED.is_dir():
@@ -60,6 +68,7 @@ def main() -> None:
     figures = [
         *snp_figures(options.rounds),
         *gpu_figures(options.rounds),
+        *nvidia_figures(options.rounds, options.nvidia_python),
         *tdx_figures(options.rounds),
         *import_figures(),
     ]
@@ -97,6 +106,17 @@ def caches() -> dict[str, Callable[[], None]]:
     }
 
 
+def forgetting(*, cold: bool) -> Callable[[], None]:
+    """What empties every cache, or with `cold` false that of reports alone."""
+    forgotten = [clear for name, clear in caches().items() if cold or name.endswith(REPORTS)]
+
+    def forget() -> None:
+        for clear in forgotten:
+            clear()
+
+    return forget
+
+
 def cpu_us(call: Callable[[], object], before: Callable[[], object] | None = None) -> float:
     """CPU microseconds a call; `before` runs ahead of each and is not counted."""
     spent = 0
@@ -113,13 +133,7 @@ def compare(
     ours: Callable[[], object], bare: Callable[[], object], rounds: int, *, cold: bool
 ) -> tuple[float, float, float]:
     """Medians: microseconds of ours, of bare, and of the ratio within each round."""
-    found = caches()
-    forgotten = [clear for name, clear in found.items() if cold or name.endswith(".gpu_report")]
-
-    def forget() -> None:
-        for clear in forgotten:
-            clear()
-
+    forget = forgetting(cold=cold)
     pairs = [(cpu_us(ours, forget), cpu_us(bare)) for _ in range(rounds)]
     mine, theirs = zip(*pairs, strict=True)
     return statistics.median(mine), statistics.median(theirs), statistics.median(a / b for a, b in pairs)
@@ -189,6 +203,34 @@ def gpu_figures(rounds: int) -> list[Figure]:
             signer.verify(r_s, message, ec.ECDSA(hashes.SHA384()))
 
     return over_floor("NVIDIA GPU and chain", judge, cold, warm, rounds)
+
+
+def nvidia_figures(rounds: int, python: Path | None) -> list[Figure]:
+    """The same report and chain against NVIDIA's verifier, which caches nothing, in its own interpreter."""
+    if python is None:
+        print("NVIDIA's verifier: skipped, --nvidia-python names no interpreter that has it")
+        return []
+    case, judge = load("nvidia-gpu/h100-550")
+    opaque, nonce = GpuReport.from_bytes(case.files["report.bin"]).opaque, _inputs(case.fields["inputs"])
+    files = [str(case.folder / name) for name in ("report.bin", "cert_chain.pem")]
+    facts = [nonce["nonce"].hex(), str(opaque.driver_version), str(opaque.vbios_version).lower()]
+    command = [str(python), str(PEER), *files, *facts, str(REPEAT)]
+
+    def peer() -> float:
+        """CPU microseconds a verification."""
+        return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+    figures: list[Figure] = []
+    for word in ("cold", "warm"):
+        forget = forgetting(cold=word == "cold")
+        pairs = [(cpu_us(judge, forget), peer()) for _ in range(rounds)]
+        theirs = statistics.median(b for _, b in pairs)
+        ratio = statistics.median(b / a for a, b in pairs)
+        figures.append(at_most(f"NVIDIA's verifier, beside {word}", theirs, "us"))
+        figures.append(
+            at_least(f"NVIDIA GPU and chain {word}, times faster than NVIDIA's", ratio, "ratio", 3)
+        )
+    return figures
 
 
 def tdx_figures(rounds: int) -> list[Figure]:

@@ -1,9 +1,6 @@
 """The device's certificate chain: five certificates in PEM, leaf first, under NVIDIA's device root."""
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +24,6 @@ MAX_CHAIN = 32 * 1024
 MAX_CERTIFICATES = 8
 LEAF, DEVICE = 0, 1
 
-_BLOCK = re.compile(rb"\s*-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 ERRORS = (
     ValueError,
     TypeError,
@@ -52,7 +48,6 @@ class Certificate:
 
     raw: bytes
     frame: x509_frame.Certificate = field(repr=False, compare=False)
-    parsed: x509.Certificate = field(repr=False, compare=False)
     key: ec.EllipticCurvePublicKey = field(repr=False, compare=False)
     authority: bool
     path_length: int | None
@@ -64,13 +59,7 @@ class Certificate:
     @classmethod
     def from_der(cls, raw: bytes) -> Self:
         """The certificate in `raw`; MalformedEvidence if it is not a well-formed one with a P-384 key."""
-        try:
-            return cls._of(x509_frame.from_der(raw), x509.load_der_x509_certificate(raw))
-        except ERRORS as error:
-            raise MalformedEvidence(f"certificate does not parse: {error}") from None
-
-    @classmethod
-    def _of(cls, read: x509_frame.Certificate, parsed: x509.Certificate) -> Self:
+        read = x509_frame.from_der(raw)
         key = x509_frame.public_key(read.spki)
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise MalformedEvidence("a certificate's key is not on P-384")
@@ -81,15 +70,19 @@ class Certificate:
         return cls(
             raw=read.raw,
             frame=read,
-            parsed=parsed,
             key=key,
-            name=read.name or parsed.subject.rfc4514_string(),
+            name=read.name or read.subject.hex(),
             authority=bool(limits.authority),
             path_length=limits.path_length,
             signs_certificates=usage & SIGNS_CERTIFICATES != 0,
             signs_data=usage & SIGNS_DATA != 0,
             understood=critical <= _UNDERSTOOD,
         )
+
+    @property
+    def parsed(self) -> x509.Certificate:
+        """The same for `cryptography`, which speaks OCSP; raises one of `ERRORS` if it does not take it."""
+        return x509.load_der_x509_certificate(self.raw)
 
     @property
     def spki(self) -> bytes:
@@ -205,19 +198,10 @@ def _chain(raw: bytes) -> CertificateChain:
 
 
 def _certificates(raw: bytes) -> tuple[Certificate, ...]:
-    found: list[Certificate] = []
-    offset = 0
-    while match := _BLOCK.match(raw, offset):
-        if len(found) == MAX_CERTIFICATES:
-            raise MalformedEvidence(f"chain of more than {MAX_CERTIFICATES} certificates")
-        try:
-            found.append(certificate(base64.b64decode(b"".join(match[1].split()), validate=True)))
-        except binascii.Error as error:
-            raise MalformedEvidence(f"chain is not PEM: {error}") from None
-        offset = match.end()
-    if raw[offset:].strip(b" \t\r\n\0") or not found:
-        raise MalformedEvidence("chain is not a sequence of PEM certificates")
-    return tuple(found)
+    blocks = x509_frame.pem_blocks(raw, b"CERTIFICATE")
+    if len(blocks) > MAX_CERTIFICATES:
+        raise MalformedEvidence(f"chain of more than {MAX_CERTIFICATES} certificates")
+    return tuple(certificate(block) for block in blocks)
 
 
 @lru_cache(maxsize=256)

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -96,26 +97,35 @@ def _about(answer: ocsp.OCSPSingleResponse, certificate: Certificate, issuer: Ce
     if answer.serial_number != certificate.frame.serial or not isinstance(algorithm, _HASHES):
         return False
     names = _digest(algorithm, issuer.frame.subject) == answer.issuer_name_hash
-    return names and _digest(algorithm, _key_bits(issuer.parsed)) == answer.issuer_key_hash
+    return names and _digest(algorithm, _key_bits(issuer.key)) == answer.issuer_key_hash
 
 
 def _authentic(response: ocsp.OCSPResponse, issuer: Certificate, now: datetime) -> bool:
     """Whether the issuer, or a responder that it certified for this, signed (RFC 6960, 4.2.2.2)."""
-    if _named(response, issuer.parsed) and _signed_by(response, issuer.parsed):
+    if _named(response, issuer.frame.subject, issuer.key) and _signed_by(response, issuer.key):
         return True
     delegates = response.certificates[:MAX_RESPONDERS]
     return any(
-        _named(response, each) and _delegated(each, issuer, now) and _signed_by(response, each)
+        _named(response, *named) and _delegated(each, issuer, now) and _signed_by(response, named[1])
         for each in delegates
+        if (named := _subject(each)) is not None
     )
 
 
-def _named(response: ocsp.OCSPResponse, signer: x509.Certificate) -> bool:
+def _subject(responder: x509.Certificate) -> tuple[bytes, PublicKeyTypes] | None:
+    """Name and key of a delegated responder; None if they do not parse."""
+    try:
+        return responder.subject.public_bytes(), responder.public_key()
+    except ERRORS:
+        return None
+
+
+def _named(response: ocsp.OCSPResponse, subject: bytes, key: PublicKeyTypes) -> bool:
     try:
         if response.responder_key_hash is not None:
-            return _digest(hashes.SHA1(), _key_bits(signer)) == response.responder_key_hash  # noqa: S303
+            return _digest(hashes.SHA1(), _key_bits(key)) == response.responder_key_hash  # noqa: S303
         name = response.responder_name
-        return name is not None and name.public_bytes() == signer.subject.public_bytes()
+        return name is not None and name.public_bytes() == subject
     except ERRORS:
         return False
 
@@ -130,12 +140,11 @@ def _delegated(responder: x509.Certificate, issuer: Certificate, now: datetime) 
     return current and ExtendedKeyUsageOID.OCSP_SIGNING in usage
 
 
-def _signed_by(response: ocsp.OCSPResponse, signer: x509.Certificate) -> bool:
+def _signed_by(response: ocsp.OCSPResponse, key: PublicKeyTypes) -> bool:
     algorithm = response.signature_hash_algorithm
     if not isinstance(algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
         return False
     try:
-        key = signer.public_key()
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(response.signature, response.tbs_response_bytes, ec.ECDSA(algorithm))
         elif isinstance(key, rsa.RSAPublicKey):
@@ -147,9 +156,8 @@ def _signed_by(response: ocsp.OCSPResponse, signer: x509.Certificate) -> bool:
     return True
 
 
-def _key_bits(certificate: x509.Certificate) -> bytes:
+def _key_bits(key: PublicKeyTypes) -> bytes:
     """The content of the subjectPublicKey BIT STRING."""
-    key = certificate.public_key()
     if isinstance(key, ec.EllipticCurvePublicKey):
         return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
