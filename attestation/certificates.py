@@ -29,7 +29,7 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 _COMMON_NAME = bytes.fromhex("550403")  # 2.5.4.3
 _VERSION_3 = 2
-_PEM = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CRL)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
+_PEM = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CRL|PUBLIC KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +84,13 @@ def load_all(raw: bytes) -> tuple[Certificate, ...]:
 
 
 def pem_blocks(raw: bytes, label: bytes) -> list[bytes]:
-    """The DER of each PEM block; only white space and zeros may stand between blocks."""
+    """The DER of each PEM block; only white space may stand between blocks, and zeros after them."""
     if len(raw) > MAX_PEM:
         raise MalformedEvidence(f"PEM of {len(raw)} bytes exceeds {MAX_PEM}")
     found: list[bytes] = []
     offset = 0
     for match in _PEM.finditer(raw):
-        if raw[offset : match.start()].strip(b" \t\r\n\0") or match[1] != label:
+        if raw[offset : match.start()].strip() or match[1] != label:
             raise MalformedEvidence(f"something else than PEM blocks of {label.decode()}")
         offset = match.end()
         try:

@@ -233,6 +233,32 @@ def _tinfoil(raw: bytes) -> Any:
     }
 
 
+def _vtpm_document(raw: bytes) -> Any:
+    from .sources import AzureVtpm
+
+    return _vtpm(AzureVtpm.from_json(raw))
+
+
+def _azure_document(raw: bytes) -> Any:
+    from .importers.trustee import azure
+
+    return _vtpm(azure(raw))
+
+
+def _vtpm(evidence: Any) -> Any:
+    quote = dict(zip(("tpm", "signature"), map(_nested, evidence.quote or ()), strict=False))
+    td = {"td_quote": _nested(evidence.td_quote)} if evidence.td_quote is not None else {}
+    return {"hcl": _nested(evidence.hcl), **quote, "pcrs": evidence.pcrs, **td}
+
+
+def _tpm_document(raw: bytes) -> Any:
+    from .importers.trustee import tpm
+
+    evidence = tpm(raw)
+    message, signature = evidence.quotes[0]
+    return {"tpm": _nested(message), "signature": _nested(signature), "pcrs": evidence.pcrs}
+
+
 def _nested(raw: bytes) -> Any:
     """A report inside a document, or its size where it is of no known kind."""
     piece, content = identify(raw)
@@ -243,6 +269,9 @@ def _nested(raw: bytes) -> Any:
 _PARSERS: dict[Piece, Callable[[bytes], Any]] = {
     P.BUNDLE: _bundle,
     P.TINFOIL: _tinfoil,
+    P.VTPM_DOCUMENT: _vtpm_document,
+    P.AZURE_DOCUMENT: _azure_document,
+    P.TPM_DOCUMENT: _tpm_document,
     P.SNP_REPORT: _snp,
     P.CERTIFICATE_TABLE: _table,
     P.TDX_QUOTE: _quote,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from . import certificates
+from .bare import bare
 from .encoding import strict_json
 from .errors import MalformedEvidence
 from .evidence import FORMAT as BUNDLE_FORMAT
@@ -19,7 +20,8 @@ SNP_REPORT_SIZE = 1184
 BANKS = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
 _TOKEN = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
 _HEX = re.compile(rb"(0x)?(?:[0-9a-fA-F]{2}\s*){16,}")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{24,}={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]{24,}={0,2}\s*")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPECIFICATION = b"Spec ID Event03\0"
 _BARE_SIGNATURES = (256, 384, 512)
 
@@ -29,6 +31,8 @@ class Piece(StrEnum):
 
     BUNDLE = "Cloister bundle"
     VTPM_DOCUMENT = "Azure vTPM document"
+    AZURE_DOCUMENT = "Trustee's Azure document"
+    TPM_DOCUMENT = "Trustee's TPM document"
     TINFOIL = "Tinfoil document"
     QUOTE_DOCUMENT = "quote document"
     SNP_REPORT = "SEV-SNP report"
@@ -61,20 +65,22 @@ class Piece(StrEnum):
 
 
 def identify(raw: bytes) -> tuple[Piece, bytes]:
-    """The kind of `raw`, and it without a wrapping in hexadecimal or base64.
+    """The kind of `raw`, and it without a wrapping: hexadecimal, base64, and what `bare` takes off.
 
     MalformedEvidence names what was tried. That a kind was told does not mean that it parses.
     """
     if len(raw) > MAX_FILE:
         raise MalformedEvidence(f"file of {len(raw)} bytes exceeds {MAX_FILE}")
+    raw = bare(raw)
     found = _binary(raw) or _text(raw)
     if found is not None:
         return found, raw
-    inner = _unwrapped(raw)
-    if inner is not None:
-        found = _binary(inner) or _text(inner)
-        if found is not None:
-            return found, inner
+    inner = bare(_unwrapped(raw) or b"")
+    found = _binary(inner) or _text(inner) if inner else None
+    if found is None and len(inner) in _BARE_SIGNATURES and not _printable(inner):
+        found = Piece.TPM_SIGNATURE
+    if found is not None:
+        return found, inner
     if _printable(raw):
         return Piece.TEXT, raw
     if len(raw) in _BARE_SIGNATURES:
@@ -105,9 +111,19 @@ def _binary(raw: bytes) -> Piece | None:
         return Piece.TPM_PUBLIC
     if raw[:2] == b"\x30\x82":
         return _der(raw)
+    if raw[:1] == b"\x30" and _is_key(raw):
+        return Piece.PUBLIC_KEY
     if raw[:1] in (b"\xd2", b"\x84"):
         return _cose(raw)
     return Piece.CERTIFICATE_TABLE if _is_table(raw) else None
+
+
+def _is_key(raw: bytes) -> bool:
+    try:
+        certificates.public_key(raw)
+    except MalformedEvidence:
+        return False
+    return True
 
 
 def _is_log(raw: bytes) -> bool:
@@ -142,6 +158,8 @@ def _der(raw: bytes) -> Piece:
             ocsp.load_der_ocsp_response(raw)
             return Piece.OCSP
         except ValueError:
+            if _is_key(raw):
+                return Piece.PUBLIC_KEY
             return Piece.CERTIFICATES  # perhaps padded or damaged; whoever needs it will say
     return _certificates(raw)
 
@@ -195,6 +213,10 @@ def _json(value: Any) -> Piece:
     match value:
         case {"format": str(name)} if name in _FORMATS:
             return _FORMATS[name]
+        case {"tpm_quote": {"message": _}, "ak_public": str()}:
+            return Piece.TPM_DOCUMENT
+        case {"tpm_quote": {"message": _}} | {"quote": {"message": _}}:
+            return Piece.AZURE_DOCUMENT
         case {"quote": str()} | {"intel_quote": str()}:
             return Piece.QUOTE_DOCUMENT
         case (
@@ -224,20 +246,25 @@ _FORMATS = {
 
 
 def _is_pcrs(value: Any) -> bool:
+    """A list of registers, a table of them by index, a table of banks, or "pcrs" with one of these."""
     if isinstance(value, list):
         return bool(value) and all(isinstance(item, str) and len(item) // 2 in BANKS for item in value)
-    return isinstance(value, dict) and bool(value) and value.keys() <= {*BANKS.values()}
+    if not isinstance(value, dict) or not value:
+        return False
+    if value.keys() == {"pcrs"}:
+        return _is_pcrs(value["pcrs"])
+    return value.keys() <= {*BANKS.values()} or all(name.isdecimal() for name in value)
 
 
 def _unwrapped(raw: bytes) -> bytes | None:
     if _HEX.fullmatch(raw.strip()):
         return bytes.fromhex(raw.strip().removeprefix(b"0x").decode("ascii"))
     if _BASE64.fullmatch(raw):
+        digits = b"".join(raw.split()).translate(_URL_SAFE).rstrip(b"=")
         try:
-            inner = base64.b64decode(b"".join(raw.split()), validate=True)
+            return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
         except binascii.Error:
             return None
-        return inner
     return None
 
 

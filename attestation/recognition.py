@@ -13,6 +13,7 @@ from .collateral import Collateral
 from .encoding import strict_json
 from .errors import MalformedEvidence
 from .evidence import Bundle, DeviceEvidence
+from .importers import trustee
 from .importers.members import devices as devices_in
 from .importers.members import hex_bytes
 from .pieces import BANKS, MAX_FILE, Piece
@@ -167,7 +168,7 @@ def _tpm(pieces: Pieces) -> Evidence:
         raise MalformedEvidence(f"{len(messages)} TPM quotes and {len(signatures)} signatures")
     return TpmQuotes(
         quotes=tuple(zip(messages, signatures, strict=True)),
-        public=_optional(pieces, P.TPM_PUBLIC),
+        public=_optional(pieces, P.TPM_PUBLIC) or _optional(pieces, P.PUBLIC_KEY),
         certificates=tuple(pieces.get(P.CERTIFICATES, ())),
         pcrs=_pcrs(pieces),
         event_log=_optional(pieces, P.EVENT_LOG),
@@ -178,9 +179,21 @@ def _pcrs(pieces: Pieces) -> Pcrs:
     """Registers by bank: a list from index 0 on, whose bank its digests' size tells, or a table of banks."""
     raw = _optional(pieces, P.PCRS)
     value = strict_json(raw, limit=MAX_FILE) if raw is not None else {}
+    if isinstance(value, dict) and value.keys() == {"pcrs"}:
+        value = value["pcrs"]
     if isinstance(value, list):
-        value = {BANKS[len(value[0]) // 2]: dict(enumerate(value))}
+        value = dict(enumerate(value))
+    if value and not value.keys() & {*BANKS.values()}:
+        value = {_bank_of(value): value}
     return {bank: _bank(registers) for bank, registers in value.items()}
+
+
+def _bank_of(registers: Mapping[Any, Any]) -> str:
+    """The bank, by the size of the first register's value."""
+    size = len(hex_bytes(next(iter(registers.values())), "a register"))
+    if size not in BANKS:
+        raise MalformedEvidence(f"registers of {size} bytes are of no bank")
+    return BANKS[size]
 
 
 def _bank(registers: Any) -> dict[int, bytes]:
@@ -234,6 +247,14 @@ RECIPES = (
         lambda p: TinfoilDocument(document=_one(p, P.TINFOIL), endorsements=_endorsements(p)),
         P.TINFOIL,
         may=_CHAIN,
+    ),
+    _recipe(
+        lambda p: trustee.azure(_one(p, P.AZURE_DOCUMENT), _endorsements(p)), P.AZURE_DOCUMENT, may=_CHAIN
+    ),
+    _recipe(
+        lambda p: trustee.tpm(_one(p, P.TPM_DOCUMENT), tuple(p.get(P.CERTIFICATES, ()))),
+        P.TPM_DOCUMENT,
+        may=(P.CERTIFICATES,),
     ),
     _recipe(_quote_document, P.QUOTE_DOCUMENT),
     _recipe(lambda p: NrasEvidence(response=_one(p, P.NRAS)), P.NRAS),

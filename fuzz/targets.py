@@ -4,6 +4,7 @@ A parser answers any bytes with a value or MalformedEvidence, in bounded time; w
 `to_bytes` re-encodes to the same bytes.
 """
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -168,6 +169,21 @@ def _tinfoil(raw: bytes) -> Any:
     return Tinfoil.from_json(raw).report_data
 
 
+def _trustee(raw: bytes) -> Any:
+    from attestation.importers import trustee
+
+    for read in (trustee.azure, trustee.tpm):
+        with suppress(MalformedEvidence):
+            read(raw)
+
+
+def _trustee_documents() -> list[bytes]:
+    quote = {"message": "ff54", "signature": [1, 2], "pcrs": ["00" * 32]}
+    old = {"report": [72, 67], "quote": quote, "vcek": "-----BEGIN"}
+    new = {"hcl_report": "SENM", "tpm_quote": quote, "td_quote": "AA=="}
+    return [json.dumps(item).encode() for item in (old, new)]
+
+
 def _bundle(raw: bytes) -> Any:
     return Bundle.from_json(raw).nonce
 
@@ -256,6 +272,7 @@ TARGETS: dict[str, Target] = {
     "key-set": Target(_keys, ("_roots/*/*.json", "nvidia-nras/*/jwks.json")),
     "nras": Target(_nras, ("nvidia-nras/*/nras_response.json",)),
     "tinfoil": Target(_tinfoil, ("composite/*/attestation.json",)),
+    "trustee": Target(_trustee, made=_trustee_documents),
     "explain": Target(_explain, ("*/*/*.bin", "*/*/*.cbor", "*/*/*.jwt")),
     "verify": Target(_verify, ("snp/*/report.bin", "tdx/*/quote.bin", "aws-nitro/*/*", "composite/*/*.json")),
 }

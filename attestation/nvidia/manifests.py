@@ -27,7 +27,7 @@ class Offered:
 
     component: str
     version: str | None
-    product: str
+    products: frozenset[str]
     manifest: Rim | None
 
     def __str__(self) -> str:
@@ -36,23 +36,31 @@ class Offered:
         return f"{self.component} {self.manifest.version} for {self.manifest.product}"
 
     @property
+    def wanted(self) -> str:
+        """What belongs here, for a reader."""
+        return f"{self.component} {self.version} for {' or '.join(sorted(self.products))}"
+
+    @property
     def fits(self) -> bool:
         """Whether there is one and it is for this chip; its version is the one it was found by."""
-        return self.manifest is not None and self.manifest.product == self.product
+        return self.manifest is not None and self.manifest.product in self.products
 
 
 def check_manifests(
     sheet: Sheet,
     report: GpuReport,
     versions: Mapping[str, str | None],
-    product: str,
+    chip: str,
     context: Context,
     rules: DevicePolicy,
 ) -> None:
-    """Check the manifest of each component in `versions` ("driver", "VBIOS") and what they allow."""
-    known = _manifests(context)
+    """Check the manifest of each component in `versions` ("driver", "VBIOS") and what they allow.
+
+    A manifest is for this chip if it names it as the certificate does, or as the report does.
+    """
+    known, products = _manifests(context), frozenset({chip, report.opaque.chip_info or chip})
     offers = [
-        Offered(component, version, product, _best(known, version, product, report, context))
+        Offered(component, version, products, _best(known, version, products, report, context))
         for component, version in versions.items()
     ]
     _check_found(sheet, offers)
@@ -122,7 +130,7 @@ def _manifests(context: Context) -> list[Rim]:
 
 
 def _best(
-    known: Iterable[Rim], version: str | None, product: str, report: GpuReport, context: Context
+    known: Iterable[Rim], version: str | None, products: frozenset[str], report: GpuReport, context: Context
 ) -> Rim | None:
     """Of the manifests for `version` the one with the least against it.
 
@@ -133,7 +141,7 @@ def _best(
 
     def merit(manifest: Rim) -> tuple[bool, ...]:
         return (
-            manifest.product == product,
+            manifest.product in products,
             manifest.intact and manifest.signed,
             any(manifest.chains_to(root) for root in roots),
             not manifest.expired(context.now),
@@ -157,7 +165,7 @@ def _wrong(golden: Mapping[int, Golden], report: GpuReport) -> list[int]:
 def _check_found(sheet: Sheet, offers: Iterable[Offered]) -> None:
     offers = tuple(offers)
     found = ", ".join(map(str, offers))
-    expected = ", ".join(f"{offer.component} {offer.version} for {offer.product}" for offer in offers)
+    expected = ", ".join(offer.wanted for offer in offers)
     strangers = [offer for offer in offers if offer.manifest and not offer.fits]
     if strangers or all(offer.fits for offer in offers):
         sheet.record(Check.RIM_FOUND, not strangers, found, expected)

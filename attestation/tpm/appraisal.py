@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from .. import certificates as x509
 from .. import der
-from ..certificates import Certificate
+from ..certificates import Certificate, PublicKey
 from ..collateral import Kind
 from ..context import Context
 from ..errors import MalformedEvidence
@@ -19,9 +19,9 @@ from ..verdict import Sheet
 from .checks import TpmCheck as Check
 from .eventlog import EventLog
 from .policy import TpmPolicy
-from .public import Public
+from .public import Public, bare_key
 from .quote import BANKS, PCRS, PcrValues
-from .quoted import SignedQuote, check_event_log, check_nonce, check_registers, check_signatures
+from .quoted import SignedQuote, check_event_log, check_nonce, check_registers, check_signatures, paired
 
 MAX_QUOTES = 4
 GOOGLE_INSTANCE = "1.3.6.1.4.1.11129.2.1.21"
@@ -32,12 +32,14 @@ _INSTANCE = der.encoded_oid(GOOGLE_INSTANCE)
 class TpmEvidence:
     """What a machine sends: quotes, the key that signed them, registers by bank, the boot's log.
 
-    `public` is the TPMT_PUBLIC; `certificates` begin with the key's own. Either may be absent.
+    `public` is the TPMT_PUBLIC, or `bare_key` the key without what its TPM says of it; `certificates`
+    begin with the key's own. Any may be absent.
     Parsed, not verified.
     """
 
     quotes: tuple[SignedQuote, ...] = ()
     public: Public | None = None
+    bare_key: PublicKey | None = None
     certificates: tuple[Certificate, ...] = ()
     pcrs: PcrValues = field(default_factory=lambda: MappingProxyType({}))
     log: EventLog | None = None
@@ -52,18 +54,31 @@ class TpmEvidence:
         pcrs: PcrValues = MappingProxyType({}),
         event_log: bytes | None = None,
     ) -> Self:
-        """The parts as bytes: (TPMS_ATTEST, signature) pairs, TPMT_PUBLIC, PEM or DER, the binary log."""
+        """The parts as bytes: (TPMS_ATTEST, signature) pairs, TPMT_PUBLIC or a bare key, certificates
+        (PEM or DER, in any order), the binary log. Signatures may stand beside the wrong quote of several.
+        """
         pairs, files = tuple(quotes), tuple(certificates)
         if len(pairs) > MAX_QUOTES or len(files) > 16:
             raise MalformedEvidence(f"more than {MAX_QUOTES} quotes or 16 certificate files")
         check_sizes(pcrs)
-        return cls(
+        bare = bare_key(public) if public is not None else None
+        evidence = cls(
             quotes=tuple(SignedQuote.from_bytes(*pair) for pair in pairs),
-            public=Public.from_bytes(public) if public is not None else None,
-            certificates=tuple(item for raw in files for item in x509.load_all(unpadded(raw))),
+            public=Public.from_bytes(public) if public is not None and bare is None else None,
+            bare_key=bare,
+            certificates=leaf_first([item for raw in files for item in x509.load_all(unpadded(raw))]),
             pcrs=pcrs,
             log=EventLog.from_bytes(event_log) if event_log is not None else None,
         )
+        return replace(evidence, quotes=paired(evidence.quotes, _key(evidence)))
+
+
+def leaf_first(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """The certificates, one that issued none of the others before the rest."""
+    found = tuple(certificates)
+    issuers = {item.issuer for item in found if item.issuer != item.subject}
+    leaf = next((item for item in found if item.subject not in issuers), None)
+    return found if leaf is None else (leaf, *(item for item in found if item is not leaf))
 
 
 def unpadded(raw: bytes) -> bytes:
@@ -130,14 +145,17 @@ def _required(evidence: TpmEvidence, rules: TpmPolicy, nonce: bytes | None) -> s
 def _key(evidence: TpmEvidence) -> object | None:
     if evidence.public is not None:
         return evidence.public.key()
+    if evidence.bare_key is not None:
+        return evidence.bare_key
     return x509.public_key(evidence.certificates[0].spki) if evidence.certificates else None
 
 
 def _spki(evidence: TpmEvidence) -> bytes | None:
-    if evidence.public is not None:
-        der = serialization.Encoding.DER
-        return evidence.public.key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return evidence.certificates[0].spki if evidence.certificates else None
+    key = evidence.public.key() if evidence.public is not None else evidence.bare_key
+    if key is None:
+        return evidence.certificates[0].spki if evidence.certificates else None
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.DER, form)
 
 
 def _check_key(sheet: Sheet, evidence: TpmEvidence, context: Context, rules: TpmPolicy) -> None:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from ..certificates import PublicKey, pem_blocks, public_key
 from ..errors import MalformedEvidence
 from ..wire import Reader
 from .quote import sized
@@ -162,6 +163,13 @@ class Signature:
         pss = padding.PSS(padding.MGF1(digest), padding.PSS.AUTO)
         key.verify(self.values[0], signed, pss if self.scheme == RSAPSS else padding.PKCS1v15(), digest)
         return True
+
+
+def bare_key(raw: bytes) -> PublicKey | None:
+    """The RSA or elliptic-curve key in a SubjectPublicKeyInfo, PEM or DER; None for a TPMT_PUBLIC."""
+    if raw.lstrip().startswith(b"-----BEGIN PUBLIC KEY"):
+        return public_key(pem_blocks(raw, b"PUBLIC KEY")[0])
+    return public_key(raw) if raw[:1] == b"\x30" else None
 
 
 def _optional(reader: Reader, fields: int) -> tuple[int, ...]:

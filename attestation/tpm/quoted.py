@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..verdict import Sheet
 from .checks import TpmCheck as Check
@@ -26,6 +26,21 @@ class SignedQuote:
     def from_bytes(cls, message: bytes, signature: bytes) -> "SignedQuote":
         """TPMS_ATTEST and TPMT_SIGNATURE (or bare RSASSA octets); MalformedEvidence otherwise."""
         return cls(message, Quote.from_bytes(message), Signature.from_bytes(signature))
+
+
+def paired(quotes: Sequence[SignedQuote], key: object) -> tuple[SignedQuote, ...]:
+    """The quotes, each with that of their signatures which is its own, where one is."""
+    if len(quotes) < 2 or key is None:
+        return tuple(quotes)
+    spare = [item.signature for item in quotes]
+    found: list[SignedQuote] = []
+    for item in quotes:
+        fits = (signature for signature in spare if signature.verified_by(key, item.raw))
+        own = next(fits, item.signature)
+        found.append(replace(item, signature=own))
+        if own in spare:
+            spare.remove(own)
+    return tuple(found)
 
 
 def check_signatures(sheet: Sheet, quotes: Iterable[SignedQuote], key: object) -> None:
