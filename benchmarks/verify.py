@@ -214,11 +214,13 @@ def nvidia_figures(rounds: int, python: Path | None) -> list[Figure]:
     opaque, nonce = GpuReport.from_bytes(case.files["report.bin"]).opaque, _inputs(case.fields["inputs"])
     files = [str(case.folder / name) for name in ("report.bin", "cert_chain.pem")]
     facts = [nonce["nonce"].hex(), str(opaque.driver_version), str(opaque.vbios_version).lower()]
-    command = [str(python), str(PEER), *files, *facts, str(REPEAT)]
+    command = [str(python.absolute()), str(PEER), *files, *facts, str(REPEAT)]
 
     def peer() -> float:
         """CPU microseconds a verification."""
-        return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        with tempfile.TemporaryDirectory() as folder:  # it writes a log where it stands
+            done = subprocess.run(command, capture_output=True, check=True, text=True, cwd=folder)
+        return float(done.stdout)
 
     figures: list[Figure] = []
     for word in ("cold", "warm"):
