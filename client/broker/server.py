@@ -3,10 +3,13 @@
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,7 +71,7 @@ async def _serve(app: FastAPI, address: Address) -> None:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=STOP_GRACE,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     outside = socket.create_server((address.host, address.port))
     host, port = outside.getsockname()[:2]
     if not (address.certificate and address.key):
@@ -83,6 +86,17 @@ async def _serve(app: FastAPI, address: Address) -> None:
         async with front.serving(outside):
             _announce(f"https://{host}:{port}")
             await server.serve(sockets=[behind])
+
+
+class _Server(uvicorn.Server):
+    """Ends by itself after SIGINT or SIGTERM, where uvicorn would send itself the signal once more."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 def _announce(url: str) -> None:

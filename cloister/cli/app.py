@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .broker import app as broker
 from .collateral import app as collateral
 from .consents import app as consent_commands
 from .ears import app as ear
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(broker)
 app.add_typer(collateral)
 app.add_typer(consent_commands)
 app.add_typer(ear)

@@ -19,6 +19,7 @@ from client.artifacts.errors import (
     SourceRefused,
     TargetRefused,
 )
+from client.broker.errors import AuditBroken, BrokerError, MasterKeyError, StoreError
 from client.errors import (
     ApiFailure,
     BrokenAnswer,
@@ -63,6 +64,10 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (DiskFull, ExitCode.INTERNAL, "make room and run the same command again: it goes on where it stopped"),
     (NotAsSealed, ExitCode.REJECTED, "do not use it; fetch it again from its owner"),
     (OwnerError, ExitCode.USAGE, "see `cloister seal --help`"),
+    (AuditBroken, ExitCode.REJECTED, "keep the database as it is; compare with the heads you noted"),
+    (MasterKeyError, ExitCode.USAGE, "nothing was released; name the key that the broker was made with"),
+    (StoreError, ExitCode.INTERNAL, "nothing was released; check the disk and who else uses the database"),
+    (BrokerError, ExitCode.USAGE, "see `cloister broker --help`; nothing was changed"),
     (ApiFailure, ExitCode.INTERNAL, "the worker is attested and said no; mend the request"),
     (ClientError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),
     (AttestationError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),

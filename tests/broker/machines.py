@@ -2,6 +2,9 @@
 
 import base64
 import os
+import select
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from datetime import datetime, timedelta
 
 from attestation import Collateral, LoadedModel, Policy, Verdict, Workload, verify
 from attestation.kbs import KbsEvidence
-from enclave.simulator.answering import SecurityProcessor
+from enclave.simulator.answering import Attendant, SecurityProcessor
 from enclave.simulator.chip import SnpProcessor
 from enclave.tee.gather import gather_kbs
 from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
@@ -58,13 +61,32 @@ def machine(
     clock = {} if at is None else {"clock": lambda: at}
     cpu = SnpProcessor(measurement, **clock)  # type: ignore[arg-type]
     gpus = [simulation.GpuIdentity(simulation.CODE, index, **clock) for index in range(devices)]  # type: ignore[arg-type]
-    with simulation.attended(SecurityProcessor(cpu, gpus)) as end:
+    with _attended(SecurityProcessor(cpu, gpus)) as end:
         link = ProcessorLink(end)
         yield Machine(
             SimulatedCpu(link),
             tuple(SimulatedGpu(link, index) for index in range(devices)),
             SimulatedCollateral(link),
         )
+
+
+@contextmanager
+def _attended(processor: SecurityProcessor) -> Iterator[socket.socket]:
+    """A worker's end of a socket that is attended however long nothing comes."""
+    ours, theirs = socket.socketpair()
+    attendant = Attendant(ours, processor)
+
+    def serve() -> None:
+        while select.select([ours], [], []) and attendant.attend():
+            pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with theirs:
+            yield theirs
+    finally:
+        thread.join(10)
 
 
 def judged(
