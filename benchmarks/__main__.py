@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("sealing", "verify", "overhead")
+NAMES = ("sealing", "verify", "overhead", "link")
 
 
 def main() -> int:

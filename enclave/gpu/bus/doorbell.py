@@ -55,7 +55,8 @@ class Doorbell:
         try:
             while True:
                 self._words[self._flag] = 1
-                if ready():  # again after the flag: the other end looks at it after it has published
+                os.sched_yield()  # time for the stores of both ends to become visible
+                if ready():
                     return
                 check()
                 left = deadline - time.monotonic()

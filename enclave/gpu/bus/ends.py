@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final, Self
 
 from .doorbell import SLICE_SECONDS, ring
@@ -23,8 +23,8 @@ class BusEnd:
 
     The memory is the host's: size and seals are checked before it is mapped, and `LinkBroken(MEMORY)` raised
     if they are not what was asked for. `attach` meets the other end, and may be called again after a session
-    has died: both ends then begin at index 0 under new boot numbers. An end that is restarted does the same,
-    whatever the last one left in the memory.
+    has died: both ends then begin at the first slot under new boot numbers. An end that is restarted does
+    the same, whatever the last one left in the memory.
     """
 
     def __init__(self, descriptors: Descriptors, side: Side, geometry: Geometry | None = None) -> None:
@@ -35,7 +35,8 @@ class BusEnd:
         self._map = _map(descriptors.memory, self.geometry.size)
         self._memory = memoryview(self._map)
         self._words = self._memory.cast("Q")
-        self._mapped = Mapped(self._memory, self._words, self.geometry)
+        self._fields = self._memory.cast("I")
+        self._mapped = Mapped(self._memory, self._words, self._fields, self.geometry)
         self._boot_at, self._seen_at = cell(side, Cell.BOOT), cell(side, Cell.SEEN)
         self._peer_boot_at = cell(side.other, Cell.BOOT)
         self._peer_seen_at = cell(side.other, Cell.SEEN)
@@ -77,7 +78,7 @@ class BusEnd:
     def attach(self, timeout: float) -> None:
         """Meet the other end. Raises LinkTimeout if it does not show up within `timeout` seconds."""
         self.detach()
-        with self._every_lock():
+        with self._at_rest():
             for one in (*self._out.values(), *self._in.values()):
                 one.reset()
         words = self._words
@@ -119,7 +120,7 @@ class BusEnd:
         for one in (*self._out.values(), *self._in.values()):
             one.close()
         self._words.release()
-        self._memory.release()
+        self._fields.release()
         with suppress(BufferError):  # a thread still holds a slot: the mapping goes with that
             self._map.close()
 
@@ -142,18 +143,13 @@ class BusEnd:
         return bells[bell_index(sender, which, True)], bells[bell_index(sender, which, False)]
 
     @contextmanager
-    def _every_lock(self) -> Iterator[None]:
-        """All rings at rest: who still waits on one notices within a slice that the session is over."""
-        held = []
-        try:
+    def _at_rest(self) -> Iterator[None]:
+        """Every ring's turn: who still waits on one notices within a slice that the session is over."""
+        with ExitStack() as turns:
             for one in (*self._out.values(), *self._in.values()):
-                if not one.lock.acquire(timeout=20 * SLICE_SECONDS):
-                    raise LinkTimeout("a thread of this process still uses the bus")
-                held.append(one.lock)
+                one.wait_turn(20 * SLICE_SECONDS)
+                turns.callback(one.turn.append, True)
             yield
-        finally:
-            for lock in held:
-                lock.release()
 
 
 def _map(number: int, size: int) -> mmap.mmap:

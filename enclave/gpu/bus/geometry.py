@@ -14,6 +14,8 @@ from typing import Final
 PAGE: Final = mmap.PAGESIZE
 WORD: Final = 8
 LINE: Final = 64
+FIELD: Final = 4
+LEAD: Final = 16
 TAG: Final = 16
 KIB: Final = 1024
 MAX_RING: Final = 4 * 1024 * KIB
@@ -41,14 +43,13 @@ class Class(IntEnum):
 
 
 class Cell(IntEnum):
-    """Words of an end's own page, each in a cache line of its own. Add 2 * class for the ring's."""
+    """Words of an end's own page, each in a cache line of its own; add the class for those of a ring."""
 
     BOOT = 0
     SEEN = 1
-    HEAD = 2
-    PRODUCER_SLEEPS = 3
-    TAIL = 6
-    CONSUMER_SLEEPS = 7
+    PRODUCER_SLEEPS = 2
+    TAIL = 4
+    CONSUMER_SLEEPS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Geometry:
     """
 
     control_slots: int = 64
-    control_bytes: int = 8 * KIB
+    control_bytes: int = 2 * KIB
     bulk_slots: int = 4
     bulk_bytes: int = 512 * KIB
 
@@ -85,8 +86,8 @@ class Geometry:
         return self.control_bytes if which is Class.CONTROL else self.bulk_bytes
 
     def stride(self, which: Class) -> int:
-        """Bytes from one slot to the next: a line for the header, then payload and tag."""
-        return LINE + -(-(self.capacity(which) + TAG) // LINE) * LINE
+        """Bytes from one slot to the next: 16 for the header, payload, tag, up to a whole line."""
+        return -(-(LEAD + self.capacity(which) + TAG) // LINE) * LINE
 
     def ring_at(self, sender: Side, which: Class) -> int:
         """Offset of the ring on which `sender` sends."""
@@ -101,5 +102,5 @@ class Geometry:
 
 def cell(side: Side, which: Cell, ring: Class = Class.CONTROL) -> int:
     """Index, in 8-byte words from the start of the memory, of a word on `side`'s page."""
-    line = which + 2 * ring if which >= Cell.HEAD else which
+    line = which + ring if which >= Cell.PRODUCER_SLEEPS else which
     return (PAGE * (1 + side) + LINE * line) // WORD

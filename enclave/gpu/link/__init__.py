@@ -9,7 +9,11 @@ from enclave.gpu.bus import LinkTimeout as LinkTimeout
 from enclave.gpu.bus import Reason as Reason
 
 from .bulk import TransferAborted as TransferAborted
+from .copying import CopyWorker as CopyWorker
+from .copying import ahead as ahead
 from .kinds import Kind as Kind
 from .link import Link as Link
 from .plain import SpdmPort as SpdmPort
 from .session import LinkStatistics as LinkStatistics
+from .toll import Toll as Toll
+from .toll import TolledLink as TolledLink

@@ -5,12 +5,13 @@ from typing import Any, Final
 
 from enclave.gpu.bus import LinkBroken, LinkError, Reason
 from enclave.gpu.bus.geometry import TAG, Class
+from enclave.gpu.bus.rings import LAP
 
-from .kinds import SHIFT, Kind
-from .records import Bytes, plaintext_length
+from .kinds import SHIFT, Kind, word
+from .records import COUNTER, WORD, Bytes, plaintext_length
 from .session import Session
 
-_CHUNK: Final = Kind.CHUNK << SHIFT
+_CHUNK: Final = word(Kind.CHUNK, 0)
 
 
 class TransferAborted(LinkError):
@@ -34,10 +35,10 @@ class Bulk(Session):
         and the caller the error. Raises LinkBroken, also if a deadline passes: an object has begun.
         """
         wait, sent = self._wait(timeout), 0
-        with self._failing(), self._in_the_middle(), self._bulk_out.lock:
+        with self._failing(), self._in_the_middle(), self._bulk_out:
             try:
                 for view in views:
-                    sent += self._send_chunks(memoryview(view), wait)
+                    sent += self._send_view(view if type(view) is memoryview else memoryview(view), wait)
             except LinkError:
                 raise
             except BaseException:  # whatever the source raised, the receiver must not wait for the rest
@@ -53,61 +54,79 @@ class Bulk(Session):
         LinkBroken(PROTOCOL).
         """
         wait = self._wait(timeout)
-        with self._failing(), self._bulk_in.lock:
-            size = self._receive_chunk(into, wait)
-            received = size or 0
+        with self._failing(), self._bulk_in:
+            self._bulk_in.take(wait)
             with self._in_the_middle():
-                while size is not None:
-                    size = self._receive_chunk(into[received:], wait)
-                    received += size or 0
-        return received
+                return self._receive_object(into, wait)
 
-    def _send_chunks(self, view: memoryview, wait: float) -> int:
-        ring, whole = self._bulk_out, len(view)
-        for start in range(0, whole, ring.capacity):
-            piece = view[start : start + ring.capacity] if whole > ring.capacity else view
+    def _send_view(self, view: memoryview, wait: float) -> int:
+        """Seal one view, chunk by chunk, into the next slots; flat, like control.py's `send`."""
+        ring, sealer, whole, capacity = self._bulk_out, self._bulk_sealer, len(view), self._bulk_out.capacity
+        for start in range(0, whole, capacity):
+            piece = view if whole <= capacity else view[start : start + capacity]
             length = len(piece)
-            slot, word = ring.reserve(wait), _CHUNK | length
+            index = ring.index
+            if index >= ring.stop:
+                index = ring.make_room(wait)
+            counter = sealer.counter
+            if counter >= sealer.rekey_at:
+                sealer.advance()
+            sealer.counter = counter + 1
+            sealer.words[COUNTER] = counter
+            sealer.fields[WORD] = header = _CHUNK | length
+            slot = ring.slots[index]
+            out = slot if length == capacity else slot[: length + TAG]
             if self._direct:
-                self._bulk_sealer.seal_into(piece, word, slot[: length + TAG])
+                sealer.key.encrypt_into(sealer.nonce, piece, sealer.data, out)
             else:
                 private = self._outgoing[: length + TAG]
-                self._bulk_sealer.seal_into(piece, word, private)
-                slot[: length + TAG] = private
-            ring.publish(word)
+                sealer.key.encrypt_into(sealer.nonce, piece, sealer.data, private)
+                out[:] = private
+            ring.fields[ring.headers[index]] = header | ring.lap
+            ring.index = index + 1
+            if ring.words[ring.sleeper]:
+                ring.wake()
         self._bytes_sent += whole
         return whole
 
     def _mark(self, kind: Kind, wait: float) -> None:
         """An empty record that ends an object."""
-        slot, word = self._bulk_out.reserve(wait), kind << SHIFT
-        slot[:TAG] = self._bulk_sealer.seal(b"", word)
-        self._bulk_out.publish(word)
+        slot, header = self._bulk_out.reserve(wait), word(kind, 0)
+        slot[:TAG] = self._bulk_sealer.seal(b"", header)
+        self._bulk_out.publish(header)
 
-    def _receive_chunk(self, into: memoryview, wait: float) -> int | None:
-        """Open the next chunk into the start of `into`; its length, or None at the object's end."""
-        ring = self._bulk_in
-        word, slot = ring.take(wait)
-        kind, length = word >> SHIFT, plaintext_length(word, ring.capacity)
-        if kind != Kind.CHUNK:
-            self._receive_mark(kind, length, word, slot)
-            return None
-        if not 0 < length <= len(into):
-            raise LinkBroken(Reason.PROTOCOL, "an empty chunk, or an object longer than was agreed")
-        sealed = slot[: length + TAG]
-        if not self._direct:
-            private = self._incoming[: length + TAG]
-            private[:] = sealed
-            sealed = private
-        self._bulk_opener.open_into(sealed, word, into[:length])
+    def _receive_object(self, into: memoryview, wait: float) -> int:
+        ring, capacity, room, received = self._bulk_in, self._bulk_in.capacity, len(into), 0
+        direct, opener = self._direct, self._bulk_opener
+        while True:
+            header = ring.fields[ring.headers[ring.index]] - ring.lap
+            if not 0 <= header < LAP:
+                header, _ = ring.take(wait)
+            length = header - _CHUNK
+            slot = ring.slots[ring.index]
+            if not 0 < length <= capacity:
+                self._receive_mark(header, slot)
+                self._bytes_received += received
+                return received
+            if length > room - received:
+                raise LinkBroken(Reason.PROTOCOL, "an object longer than was agreed")
+            sealed = slot if length == capacity else slot[: length + TAG]
+            if not direct:
+                private = self._incoming[: length + TAG]
+                private[:] = sealed
+                sealed = private
+            opener.open_into(sealed, header, into[received : received + length])
+            received += length
+            ring.index = index = ring.index + 1
+            if not index & ring.batch:
+                ring.pass_on()
+
+    def _receive_mark(self, header: int, slot: memoryview) -> None:
+        kind, ring = header >> SHIFT, self._bulk_in
+        if kind not in (Kind.END, Kind.ABORT) or plaintext_length(header, ring.capacity):
+            raise LinkBroken(Reason.HEADER, f"kind {kind} on the bulk ring, or a length that it cannot have")
+        self._bulk_opener.open(bytes(slot[:TAG]), header)
         ring.free()
-        self._bytes_received += length
-        return length
-
-    def _receive_mark(self, kind: int, length: int, word: int, slot: memoryview) -> None:
-        if kind not in (Kind.END, Kind.ABORT) or length:
-            raise LinkBroken(Reason.HEADER, f"kind {kind:#x} on the bulk ring")
-        self._bulk_opener.open(bytes(slot[:TAG]), word)
-        self._bulk_in.free()
+        ring.tell()
         if kind == Kind.ABORT:
             raise TransferAborted("the sender gave this object up")

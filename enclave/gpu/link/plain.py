@@ -3,7 +3,7 @@
 from enclave.gpu.bus import BusEnd, LinkBroken, Reason
 from enclave.gpu.bus.rings import Producer
 
-from .kinds import MAX_SPDM, MORE, SHIFT, Kind
+from .kinds import MAX_SPDM, SHIFT, Kind, word
 from .records import Bytes, plaintext_length
 from .session import TIMEOUT
 
@@ -36,19 +36,17 @@ class Parts:
 
 
 def send_plain(ring: Producer, data: Bytes, timeout: float) -> None:
-    """Put an SPDM message on the control ring. The caller holds its lock. ValueError beyond 64 KiB."""
+    """Put an SPDM message on the control ring, whose turn the caller has. ValueError beyond 64 KiB."""
     if len(data) > MAX_SPDM:
         raise ValueError(f"an SPDM message is at most {MAX_SPDM} bytes")
-    view, start = memoryview(data), 0
-    while True:
+    view, start, more = memoryview(data), 0, True
+    while more:
         part = view[start : start + ring.capacity]
         start += len(part)
-        more = MORE if start < len(view) else 0
+        more = start < len(view)
         slot = ring.reserve(timeout)
         slot[: len(part)] = part
-        ring.publish((Kind.SPDM | more) << SHIFT | len(part))
-        if not more:
-            return
+        ring.publish(word(Kind.SPDM_MORE if more else Kind.SPDM, len(part)))
 
 
 class SpdmPort:
@@ -60,7 +58,7 @@ class SpdmPort:
 
     def send(self, data: Bytes, *, timeout: float = TIMEOUT) -> None:
         """Send one message of at most 64 KiB. Raises LinkBroken, LinkTimeout."""
-        with self._end.control_out.lock:
+        with self._end.control_out:
             send_plain(self._end.control_out, data, timeout)
 
     def receive(self, *, timeout: float = TIMEOUT) -> bytes:
@@ -69,14 +67,14 @@ class SpdmPort:
         A record of the link before there is one is LinkBroken(PROTOCOL).
         """
         ring = self._end.control_in
-        with ring.lock:
+        with ring:
             while True:
                 header, slot = ring.take(timeout)
                 kind = header >> SHIFT
-                if kind & ~MORE != Kind.SPDM:
+                if kind not in (Kind.SPDM, Kind.SPDM_MORE):
                     raise LinkBroken(Reason.PROTOCOL, "a protected record before there is a session")
                 part = bytes(slot[: plaintext_length(header, ring.capacity)])
                 ring.free()
-                whole = self._parts.add(part, kind == MORE)
+                whole = self._parts.add(part, kind == Kind.SPDM_MORE)
                 if whole is not None:
                     return whole

@@ -3,7 +3,7 @@
 Associated data, 32 bytes, little-endian:
 
     0  u8 direction   1  u8 class   2  zero, zero   4  u32 generation   8  u64 counter
-    16 the header word: u32 length, u8 kind, three zero bytes           24 u64 session
+    16 u32 header word without the lap (length and kind)   20 u32 zero   24 u64 session
 
 The nonce is bytes 4 to 15 of it. The counter never repeats in a session, and no key serves two chains.
 """
@@ -17,15 +17,19 @@ from enclave.gpu.bus import LinkBroken, Reason, Side
 from enclave.gpu.bus.geometry import Class, Geometry
 
 from .keys import Secrets
+from .kinds import LENGTH
 
 Bytes = bytes | bytearray | memoryview
 
 MAX_RECORDS: Final = 2**32 - 1
 MAX_BLOCKS: Final = 2**38
+COUNTER: Final = 1
+"""The counter's place in the associated data, as words of 8 bytes."""
+WORD: Final = 4
+"""The header word's place, as words of 4."""
 _BLOCK: Final = 16
 _DATA: Final = struct.Struct("<BB2xIQQQ")
 _NONCE: Final = slice(4, 16)
-_COUNTER, _WORD = 1, 2  # 8-byte words of the associated data that change with every record
 
 
 def records_per_key(geometry: Geometry, which: Class) -> int:
@@ -35,43 +39,48 @@ def records_per_key(geometry: Geometry, which: Class) -> int:
 
 
 class _Half:
-    """Key, counter and associated data. Not for two threads at once: a ring's lock guards it."""
+    """Key, counter and associated data of one direction and class. For who holds the ring's turn.
+
+    The hot paths of control.py and bulk.py do what `_next` does, in place.
+    """
 
     def __init__(self, secrets: Secrets, sender: Side, which: Class, session: int, per_key: int) -> None:
         self._secrets, self._sender, self._which = secrets, sender, which
-        self._per_key = self._rekey_at = per_key
+        self._per_key = self.rekey_at = per_key
         self._session, self.generation, self.counter = session, 0, 0
-        self._data = bytearray(_DATA.size)
-        self._nonce = memoryview(self._data)[_NONCE]
-        self._words = memoryview(self._data).cast("Q")
-        self._key: Any = None
+        self.data = bytearray(_DATA.size)
+        self.nonce = memoryview(self.data)[_NONCE]
+        self.words = memoryview(self.data).cast("Q")
+        self.fields = memoryview(self.data).cast("I")
+        self.key: Any = None
         self._begin_generation()
 
     def erase(self) -> None:
         """Drop the key: whoever still tries gets LinkBroken(CLOSED)."""
-        self._key = _ERASED
+        self.key = _ERASED
+
+    def advance(self) -> None:
+        """Go on to the next generation: a new key, the old one's secret erased."""
+        self._secrets.advance(self._sender, self._which)
+        self.generation += 1
+        self.rekey_at += self._per_key
+        self._begin_generation()
 
     def _begin_generation(self) -> None:
         key = self._secrets.key(self._sender, self._which)
-        if self._key is _ERASED:
+        if self.key is _ERASED:
             raise LinkBroken(Reason.CLOSED)
-        self._key = key
-        _DATA.pack_into(self._data, 0, self._sender, self._which, self.generation, 0, 0, self._session)
-
-    def _advance(self) -> None:
-        self._secrets.advance(self._sender, self._which)
-        self.generation += 1
-        self._rekey_at += self._per_key
-        self._begin_generation()
+        self.key = key
+        _DATA.pack_into(self.data, 0, self._sender, self._which, self.generation, 0, 0, self._session)
 
     def _next(self, word: int) -> None:
         """Take the next counter into nonce and associated data: used once, whatever comes of it."""
         counter = self.counter
-        if counter == self._rekey_at:
-            self._advance()
-        self._words[_COUNTER] = counter
-        self._words[_WORD] = word
+        if counter >= self.rekey_at:
+            self.advance()
         self.counter = counter + 1
+        self.words[COUNTER] = counter
+        self.fields[WORD] = word
 
 
 class Sealer(_Half):
@@ -80,23 +89,23 @@ class Sealer(_Half):
     def seal(self, data: Bytes, word: int) -> bytes:
         """Ciphertext and tag, in memory of our own."""
         self._next(word)
-        sealed: bytes = self._key.encrypt(self._nonce, data, self._data)
+        sealed: bytes = self.key.encrypt(self.nonce, data, self.data)
         return sealed
 
     def seal_into(self, data: Bytes, word: int, out: memoryview) -> None:
-        """Ciphertext and tag straight into `out`, which only an AES-GCM that reads once may do (loads.py)."""
+        """Ciphertext and tag straight into `out`; only an AES-GCM that reads once may do so in a slot."""
         self._next(word)
-        self._key.encrypt_into(self._nonce, data, self._data, out)
+        self.key.encrypt_into(self.nonce, data, self.data, out)
 
 
 class Opener(_Half):
     """The receiving half. `sealed` is ciphertext and tag. A bad tag is LinkBroken(TAG)."""
 
-    def open(self, sealed: bytes, word: int) -> bytes:
-        """The plaintext of a private copy of a record."""
+    def open(self, sealed: Bytes, word: int) -> bytes:
+        """The plaintext of a record."""
         self._next(word)
         try:
-            plain: bytes = self._key.decrypt(self._nonce, sealed, self._data)
+            plain: bytes = self.key.decrypt(self.nonce, sealed, self.data)
         except InvalidTag:
             raise LinkBroken(Reason.TAG) from None
         return plain
@@ -105,7 +114,7 @@ class Opener(_Half):
         """The plaintext straight into `out`, exactly as long; zeroed again if the tag is bad."""
         self._next(word)
         try:
-            self._key.decrypt_into(self._nonce, sealed, self._data, out)
+            self.key.decrypt_into(self.nonce, sealed, self.data, out)
         except InvalidTag:
             out[:] = bytes(len(out))
             raise LinkBroken(Reason.TAG) from None
@@ -125,7 +134,7 @@ _ERASED: Final = _Erased()
 
 def plaintext_length(word: int, capacity: int) -> int:
     """The length in a header word. LinkBroken(HEADER) if it does not fit the slot."""
-    length = word & 0xFFFFFFFF
+    length = word & LENGTH
     if length > capacity:
         raise LinkBroken(Reason.HEADER, f"{length} bytes in a slot of {capacity}")
     return length

@@ -25,13 +25,13 @@ from tests.gpu.pairs import SMALL, Beside, meet, two_ends
 
 
 def put(ring: Producer, data: bytes, timeout: float = 5.0) -> None:
-    with ring.lock:
+    with ring:
         ring.reserve(timeout)[: len(data)] = data
         ring.publish(len(data))
 
 
 def get(ring: Consumer, timeout: float = 5.0) -> bytes:
-    with ring.lock:
+    with ring:
         word, slot = ring.take(timeout)
         data = bytes(slot[:word])
         ring.free()
@@ -171,29 +171,43 @@ def test_two_workers_on_one_bus_get_errors_not_each_others_records() -> None:
 
 
 @pytest.mark.parametrize("ring", list(Class))
-@pytest.mark.parametrize("value", [0, 1, 2**63, 2**64 - 1])
-def test_an_index_that_the_host_writes_ends_the_session(ring: Class, value: int) -> None:
-    """Four records went by. 4 would be true; each of these moves backwards or beyond the ring."""
+@pytest.mark.parametrize("value", [0, 1, 100, 2**63, 2**64 - 1])
+def test_a_tail_that_the_host_writes_ends_the_session_or_looks_like_a_full_ring(
+    ring: Class, value: int
+) -> None:
     with two_ends() as (bus, worker, device):
-        words = bus.words
-        pair = (
-            (worker.control_out, device.control_in)
-            if ring is Class.CONTROL
-            else (worker.bulk_out, device.bulk_in)
-        )
-        for _ in range(4):
-            put(pair[0], b"x")
-            get(pair[1])
-        words[cell(Side.WORKER, Cell.HEAD, ring)] = value
-        with pytest.raises(LinkBroken) as caught:
-            get(pair[1])
-        assert caught.value.reason is Reason.INDEX
-        words[cell(Side.DEVICE, Cell.TAIL, ring)] = value
-        with pytest.raises((LinkBroken, LinkTimeout)) as stopped:  # a tail that looks old is a full ring
+        out = worker.control_out if ring is Class.CONTROL else worker.bulk_out
+        into = device.control_in if ring is Class.CONTROL else device.bulk_in
+        for _ in range(6):
+            put(out, b"x")
+            get(into)
+        bus.words[cell(Side.DEVICE, Cell.TAIL, ring)] = value
+        with pytest.raises((LinkBroken, LinkTimeout)) as stopped:
             for _ in range(10):
-                put(pair[0], b"x", timeout=0.05)
+                put(out, b"x", timeout=0.05)
         assert value < 2 or isinstance(stopped.value, LinkBroken)
         assert getattr(stopped.value, "reason", Reason.INDEX) is Reason.INDEX
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_header_of_another_lap_is_no_record_yet(header: int) -> None:
+    with two_ends() as (bus, _worker, device):
+        bus.memory.cast("I")[SMALL.ring_at(Side.WORKER, Class.CONTROL) // 4] = header
+        with device.control_in:
+            if header >> 26 == 1:
+                word, slot = device.control_in.take(0.0)
+                assert word == header & (1 << 26) - 1 and len(slot) == 256 + 16
+            else:
+                with pytest.raises(LinkTimeout):
+                    device.control_in.take(0.0)
+
+
+def test_laps_go_round_and_nothing_is_lost() -> None:
+    with two_ends() as (_, worker, device):
+        for index in range(SMALL.bulk_slots * 40):
+            put(worker.bulk_out, bytes((index,)))
+            assert get(device.bulk_in) == bytes((index,))
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enclave.gpu.bus.geometry import LINE, PAGE, TAG, WORD, Cell, Class, Geometry, Side, cell
+from enclave.gpu.bus.geometry import LEAD, LINE, PAGE, TAG, WORD, Cell, Class, Geometry, Side, cell
 from enclave.gpu.bus.host import Bus, described
 
 GEOMETRIES = st.builds(
@@ -25,7 +25,7 @@ def test_slots_do_not_overlap_and_fit(geometry: Geometry) -> None:
     spans = []
     for which in Class:
         stride = geometry.stride(which)
-        assert stride >= LINE + geometry.capacity(which) + TAG and stride % LINE == 0
+        assert stride >= LEAD + geometry.capacity(which) + TAG and stride % LINE == 0
         for sender in Side:
             start = geometry.ring_at(sender, which)
             spans.append((start, start + stride * geometry.slots(which)))
@@ -37,7 +37,7 @@ def test_slots_do_not_overlap_and_fit(geometry: Geometry) -> None:
 
 def test_every_word_has_a_line_of_its_own_on_its_writers_page() -> None:
     words = {(side, c, ring): cell(side, c, ring) for side in Side for c in Cell for ring in Class}
-    shared = {k: v for k, v in words.items() if not (k[1] < Cell.HEAD and k[2] is Class.BULK)}
+    shared = {k: v for k, v in words.items() if not (k[1] < Cell.PRODUCER_SLEEPS and k[2] is Class.BULK)}
     assert len({value * WORD // LINE for value in shared.values()}) == len(shared)
     for (side, _, _), value in words.items():
         assert PAGE * (1 + side) <= value * WORD < PAGE * (2 + side)

@@ -173,11 +173,10 @@ def test_what_one_end_sends_it_cannot_be_made_to_receive() -> None:
     """Direction and class are in key and associated data: a reflected record does not open."""
     with two_links() as (bus, worker, _device):
         worker.send(b"mine")
-        size = 64 + 256 + 16
+        size = 16 + 256 + 16
         start = bus.geometry.ring_at(worker._end.side, Class.CONTROL)
         back = bus.geometry.ring_at(worker._end.side.other, Class.CONTROL)
         bus.memory[back : back + size] = bus.memory[start : start + size]
-        bus.words[(8192 + 64 * 2) // 8] = 1  # the device's head
         assert broken(Beside(worker.receive)) is Reason.TAG
 
 
@@ -185,7 +184,7 @@ def test_the_first_bad_tag_ends_it_for_good_and_the_other_end_learns() -> None:
     with two_links() as (bus, worker, device):
         worker.send(b"to be flipped")
         start = bus.geometry.ring_at(worker._end.side, Class.CONTROL)
-        bus.memory[start + 64] ^= 1
+        bus.memory[start + 16] ^= 1
         waiting = Beside(lambda: worker.receive(timeout=10.0))
         assert broken(Beside(device.receive)) is Reason.TAG
         assert broken(waiting) is Reason.PEER

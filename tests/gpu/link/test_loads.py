@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from enclave.gpu.bus import Geometry, LinkBroken, Side
-from enclave.gpu.bus.geometry import LINE, Class
+from enclave.gpu.bus.geometry import LEAD, Class
 from enclave.gpu.link.keys import Secrets
 from enclave.gpu.link.loads import loads_once
 from enclave.gpu.link.records import Opener, Sealer
@@ -55,7 +55,7 @@ def test_a_host_that_writes_while_a_record_is_opened_is_refused() -> None:
     refused = right = 0
     begin = time.monotonic()
     with two_ends(GEOMETRY) as (bus, one, other):
-        place = GEOMETRY.ring_at(Side.WORKER, Class.BULK) + LINE + 1000
+        place = GEOMETRY.ring_at(Side.WORKER, Class.BULK) + LEAD + 1000
         with flipping(bus.descriptors.memory, place):
             while lasts(begin, refused > 0 and right > 0):
                 worker, device = link_over(one), link_over(other)
@@ -86,7 +86,7 @@ def test_where_records_are_worked_on_in_place_each_byte_is_read_once(seal: bool)
     outcomes = {"right": 0, "refused": 0}
     secrets = Secrets(MASTER, kinds=ANY)
     with two_ends(GEOMETRY) as (bus, _, _other):
-        start = GEOMETRY.ring_at(Side.WORKER, Class.BULK) + LINE
+        start = GEOMETRY.ring_at(Side.WORKER, Class.BULK) + LEAD
         slot = bus.memory[start : start + size + 16]
         with flipping(bus.descriptors.memory, start + 4000):
             begin = time.monotonic()

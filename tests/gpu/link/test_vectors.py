@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from enclave.gpu.bus import Geometry, Side
-from enclave.gpu.bus.geometry import LINE, Class
+from enclave.gpu.bus.geometry import LEAD, Class
 from enclave.gpu.link import Kind
 from enclave.gpu.link.keys import Secrets
 from enclave.gpu.link.records import Opener, Sealer
@@ -38,11 +38,11 @@ def key_of(direction: int, which: int, generation: int) -> bytes:
 def associated(record: dict[str, Any]) -> bytes:
     length = len(bytes.fromhex(record["plaintext"]))
     fields = (record["direction"], record["class"], record["generation"], record["counter"])
-    return struct.pack("<BBxxIQ", *fields) + struct.pack("<IBxxxQ", length, record["kind"], SESSION)
+    return struct.pack("<BBxxIQ", *fields) + struct.pack("<IxxxxQ", length | record["kind"] << 22, SESSION)
 
 
 def named(record: dict[str, Any]) -> str:
-    return "{direction}{class} {generation}/{counter} kind {kind:#x}".format(**record)
+    return "{direction}{class} {generation}/{counter} kind {kind}".format(**record)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=named)
@@ -60,7 +60,7 @@ def test_ours_seals_and_opens_them(record: dict[str, Any]) -> None:
     secrets = Secrets(MASTER, kinds=ANY)
     side, which = Side(record["direction"]), Class(record["class"])
     plaintext, sealed = bytes.fromhex(record["plaintext"]), bytes.fromhex(record["sealed"])
-    word = record["kind"] << 32 | len(plaintext)
+    word = record["kind"] << 22 | len(plaintext)
     sealer = Sealer(secrets, side, which, SESSION, PER_KEY)
     for _ in range(record["counter"]):
         sealer.seal(b"", 0)
@@ -69,19 +69,19 @@ def test_ours_seals_and_opens_them(record: dict[str, Any]) -> None:
     opener = Opener(secrets, side, which, SESSION, PER_KEY)
     opener.counter = record["counter"]
     for _ in range(record["generation"]):
-        opener._advance()
+        opener.advance()
     assert opener.open(sealed, word) == plaintext
 
 
 def test_a_message_lies_in_the_memory_as_the_specification_says() -> None:
     """The bytes that a watcher finds in the slot are those of the vector: header word, then the record."""
-    record = next(r for r in RECORDS if (r["direction"], r["class"], r["counter"], r["kind"]) == (0, 0, 0, 1))
+    record = next(r for r in RECORDS if (r["direction"], r["class"], r["counter"], r["kind"]) == (0, 0, 0, 2))
     geometry = Geometry()
     with two_ends(geometry) as (bus, one, other), link_over(one) as worker, link_over(other) as device:
         worker.send(bytes.fromhex(record["plaintext"]))
         slot = geometry.ring_at(Side.WORKER, Class.CONTROL)
         sealed = bytes.fromhex(record["sealed"])
-        header = struct.pack("<IBxxx", len(sealed) - 16, record["kind"])
-        assert bytes(bus.memory[slot : slot + 8]) == header
-        assert bytes(bus.memory[slot + LINE : slot + LINE + len(sealed)]) == sealed
+        header = 1 << 26 | record["kind"] << 22 | len(sealed) - 16
+        assert bytes(bus.memory[slot : slot + 4]) == header.to_bytes(4, "little")
+        assert bytes(bus.memory[slot + LEAD : slot + LEAD + len(sealed)]) == sealed
         assert Beside(device.receive).result() == (Kind.MESSAGE, bytes.fromhex(record["plaintext"]))

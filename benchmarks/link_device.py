@@ -1,0 +1,91 @@
+"""The other process of benchmarks/link.py: plays the device at the far end of the link.
+
+python -m benchmarks.link_device ORDERS       (JSON: descriptors, geometry, part)
+"""
+
+import json
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from enclave.gpu.bus import BusEnd, Descriptors, Geometry, LinkBroken, Side
+from enclave.gpu.link import Link, Toll, TolledLink
+from enclave.memory import Kind
+
+MASTER: Final = bytes(range(48))
+SESSION: Final = 1
+ARENA: Final = 16 << 20
+BURST: Final = 48
+CPU: Final = struct.Struct("<d")
+STEP: Final = struct.Struct("<d")
+
+
+def connect(end: BusEnd, toll: Toll | None = None) -> Link:
+    """A link under a key that protects nothing: this is a benchmark."""
+    end.attach(20.0)
+    if toll is not None:
+        return TolledLink(end, MASTER, SESSION, toll=toll, timeout=20.0, kinds=tuple(Kind))
+    return Link(end, MASTER, SESSION, timeout=20.0, kinds=tuple(Kind))
+
+
+def take_bulk(link: Link, end: BusEnd) -> None:
+    """Open objects into a reused arena; after each, say how much processor time this process has used."""
+    arena = memoryview(bytearray(ARENA))
+    while True:
+        link.receive_bulk(arena)
+        link.send(CPU.pack(time.process_time()))
+
+
+def take_bursts(link: Link, end: BusEnd) -> None:
+    """Open the first message of a burst, let the rest arrive, then say how long opening that takes."""
+    while True:
+        link.receive()
+        time.sleep(0.002)
+        begin = time.process_time()
+        for _ in range(BURST):
+            link.receive()
+        link.send(CPU.pack(time.process_time() - begin))
+
+
+def work(seconds: float) -> None:
+    """A step of an engine that takes so long by the clock, however busy the machine is."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+def run_steps(link: Link, end: BusEnd) -> None:
+    """Stand-in engine: every message asks for one step of so many seconds; the answer is 64 bytes of tokens.
+
+    A message of another length asks for the processor time used so far.
+    """
+    while True:
+        _, order = link.receive()
+        if len(order) == 64:
+            work(STEP.unpack_from(order)[0])
+            link.send(order)
+        else:
+            link.send(CPU.pack(time.process_time()))
+
+
+PARTS: Final[dict[str, Callable[[Link, BusEnd], None]]] = {
+    "bulk": take_bulk,
+    "bursts": take_bursts,
+    "steps": run_steps,
+}
+
+
+def main() -> None:
+    """Play the part until the other end goes."""
+    orders = json.loads(sys.argv[1])
+    end = BusEnd(Descriptors.of(orders["descriptors"]), Side.DEVICE, Geometry(**orders["geometry"]))
+    try:
+        PARTS[orders["part"]](connect(end), end)
+    except LinkBroken:
+        end.close()
+
+
+if __name__ == "__main__":
+    main()
