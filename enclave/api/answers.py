@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Protocol
 
@@ -66,7 +66,7 @@ async def stream(
     answers: Sequence[Answering],
     form: Form,
     counts: Callable[[], dict[str, int]] | None,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """The events of answers; an error after the first event is an event too, and ends the stream.
 
     `counts` gives the usage for the last event, where it was asked for.

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from enclave.receipts.account import note
 
@@ -71,6 +72,24 @@ def build(service: Service, tenants: Tenants) -> FastAPI:
     return app
 
 
+class EventResponse(StreamingResponse):
+    """An event stream that cancels its answers when it ends, however that comes about."""
+
+    def __init__(self, events: AsyncGenerator[bytes], answers: Sequence[Answering]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._events = events
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end, or until the client leaves."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for answer in self._answers:
+                answer.close()
+            await self._events.aclose()
+
+
 def _model(name: str, created: int) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "cloister"}
 
@@ -87,7 +106,7 @@ async def _answer(
     if request.stream:
         repeated = head(form.stream_object, form.prefix, request.model, created, service.fingerprint)
         events = stream(repeated, answers, form, counts if request.wants_usage() else None)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return EventResponse(events, answers)
     wholes = await collect(answers)
     repeated = head(form.object, form.prefix, request.model, created, service.fingerprint)
     choices = [form.whole(index, answer) for index, answer in enumerate(wholes)]
