@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from .binding import digest, gpu_nonce, report_data
 from .checks import BundleCheck as Check
@@ -30,10 +31,11 @@ def appraise_bundle(bundle: Bundle, context: Context, expected: Expected) -> tup
     keyset = Keyset.from_bytes(bundle.keyset)
     session = Session.from_bytes(bundle.session) if bundle.session is not None else None
     workload = Workload.from_bytes(bundle.workload)
-    sheet = Sheet("bundle", REQUIRED | ({Check.SESSION_VALIDITY} if session else set()))
+    demanded = session is not None or context.policy.require_session
+    sheet = Sheet("bundle", REQUIRED | ({Check.SESSION_VALIDITY} if demanded else set()))
     check_nonce(sheet, bundle.nonce, context.policy, expected)  # 1
     ends = check_keyset(sheet, keyset, context.now)  # 2
-    if session:
+    if demanded:
         _check_session(sheet, session, keyset, context.now)
     check_workload(sheet, workload, context.policy.workload)
     devices = _devices(sheet, bundle, context)  # 3
@@ -62,12 +64,15 @@ def check_keyset(sheet: Sheet, keyset: Keyset, now: datetime) -> datetime:
     return datetime.fromtimestamp(keyset.not_after, UTC)
 
 
-def _check_session(sheet: Sheet, session: Session, keyset: Keyset, now: datetime) -> None:
+def _check_session(sheet: Sheet, session: Session | None, keyset: Keyset, now: datetime) -> None:
     clock = int(now.timestamp())
+    wanted = f"a key id of its own, expiring within {SESSION_WINDOW} s"
+    if session is None:
+        sheet.record(Check.SESSION_VALIDITY, False, "no one-time key, and the policy demands one", wanted)
+        return
     fresh = clock < session.not_after <= clock + SESSION_WINDOW
     distinct = session.key.key_id not in {key.key_id for key in keyset.ohttp}
     found = f"key id {session.key.key_id}, until {_instant(session.not_after)}"
-    wanted = f"a key id of its own, expiring within {SESSION_WINDOW} s"
     sheet.record(Check.SESSION_VALIDITY, fresh and distinct, found, wanted)
 
 
@@ -82,8 +87,10 @@ def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | Non
         return
     found = workload.software
     sheet.record(Check.WORKLOAD_SOFTWARE, found in rules.software, found, _listed(rules.software))
-    _match(sheet, Check.WORKLOAD_MODELS, workload.models, rules.models, rules.allow_any_model)
-    _match(sheet, Check.WORKLOAD_ADAPTERS, workload.adapters, rules.adapters, rules.allow_any_adapter)
+    models = None if rules.allow_any_model else Pins(rules.models, rules.named_models)
+    _match(sheet, Check.WORKLOAD_MODELS, workload.models, models)
+    adapters = None if rules.allow_any_adapter else Pins(rules.adapters, rules.named_adapters)
+    _match(sheet, Check.WORKLOAD_ADAPTERS, workload.adapters, adapters)
     in_force = set(workload.policies)
     allowed = in_force <= rules.policies
     sheet.record(Check.WORKLOAD_POLICIES, allowed, _listed(in_force), _listed(rules.policies))
@@ -93,12 +100,26 @@ def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | Non
     sheet.record(Check.WORKLOAD_CLOCK, workload.clock in rules.clocks, workload.clock, _listed(rules.clocks))
 
 
-def _match(
-    sheet: Sheet, check: CheckId, loaded: Iterable[LoadedModel], allowed: frozenset[bytes], any_root: bool
-) -> None:
-    found = _listed(f"{item.name} {item.root.hex()}" for item in loaded)
-    wanted = "any, as the policy spells out" if any_root else _listed(root.hex() for root in allowed)
-    sheet.record(check, any_root or {item.root for item in loaded} <= allowed, found, wanted)
+class Pins(NamedTuple):
+    """Roots that may be loaded under any name, and those that may under one."""
+
+    roots: frozenset[bytes]
+    named: frozenset[tuple[str, bytes]]
+
+    def allow(self, item: LoadedModel) -> bool:
+        return item.root in self.roots or (item.name, item.root) in self.named
+
+    def __str__(self) -> str:
+        named = [f"{name}={root.hex()}" for name, root in self.named]
+        return _listed([*(root.hex() for root in self.roots), *named])
+
+
+def _match(sheet: Sheet, check: CheckId, loaded: Iterable[LoadedModel], allowed: Pins | None) -> None:
+    found = _listed(f"{item.name}={item.root.hex()}" for item in loaded)
+    if allowed is None:
+        sheet.record(check, True, found, "any, as the policy spells out")
+    else:
+        sheet.record(check, all(map(allowed.allow, loaded)), found, str(allowed))
 
 
 def _devices(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:

@@ -57,8 +57,8 @@ class BundleCheck(CheckId):
     SESSION_VALIDITY = (
         "session.validity",
         "DESIGN 6 (session)",
-        "the one-time session key is expired, lives too long, or reuses a key id",
-        "attest again",
+        "the one-time session key is expired, lives too long, reuses a key id, or is demanded and missing",
+        "attest again; a busy worker may have none to give",
     )
     WORKLOAD_SOFTWARE = (
         "workload.software",
@@ -69,14 +69,14 @@ class BundleCheck(CheckId):
     WORKLOAD_MODELS = (
         "workload.models",
         "DESIGN 4 (workload)",
-        "a model root that the policy does not list is loaded",
-        "add the root to [workload] models if you trust it",
+        "a model is loaded whose root the policy does not list, or lists under another name",
+        "add name=root to [workload] models if you trust it",
     )
     WORKLOAD_ADAPTERS = (
         "workload.adapters",
         "DESIGN 4 (workload)",
-        "an adapter root that the policy does not list is loaded",
-        "add the root to [workload] adapters if you trust it",
+        "an adapter is loaded whose root the policy does not list, or lists under another name",
+        "add name=root to [workload] adapters if you trust it",
     )
     WORKLOAD_POLICIES = (
         "workload.policies",

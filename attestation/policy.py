@@ -39,12 +39,16 @@ DEFAULT_NONCE_AGE = 60
 class WorkloadPolicy:
     """What may be loaded in the worker. Roots are 32 bytes; an empty set allows none.
 
-    One of `consents` must be in force if any is named, and none may be if none is.
+    A root in `models` or `adapters` may be loaded under any name, one in `named_models` or
+    `named_adapters` under its own alone. One of `consents` must be in force if any is named, and
+    none may be if none is.
     """
 
     software: frozenset[str]
     models: frozenset[bytes]
     adapters: frozenset[bytes]
+    named_models: frozenset[tuple[str, bytes]]
+    named_adapters: frozenset[tuple[str, bytes]]
     policies: frozenset[str]
     consents: frozenset[str]
     clocks: frozenset[str]
@@ -56,11 +60,15 @@ class WorkloadPolicy:
         """The [workload] section."""
         any_model = section.flag("allow_any_model")
         any_adapter = section.flag("allow_any_adapter")
-        hint = "list SHA-256 roots, or write allow_any_model = true"
+        hint = 'list SHA-256 roots, best as "name=root", or write allow_any_model = true'
+        models, named_models = section.pins("models", 32, [] if any_model else MISSING, hint=hint)
+        adapters, named_adapters = section.pins("adapters", 32, [])
         return cls(
             software=section.texts("software", hint="name the releases you trust"),
-            models=section.digests("models", 32, [] if any_model else MISSING, hint=hint),
-            adapters=section.digests("adapters", 32, []),
+            models=models,
+            adapters=adapters,
+            named_models=named_models,
+            named_adapters=named_adapters,
             policies=section.texts("policies", []),
             consents=section.texts("consents", []),
             clocks=section.choices("clocks", {"host", "tee"}, ["tee"]),
@@ -80,6 +88,7 @@ class Policy:
     roots: Roots
     max_verdict_age: timedelta
     max_nonce_age: timedelta
+    require_session: bool = False
     allow_classical: bool = False
     allow_remote_simulation: bool = False
     workload: WorkloadPolicy | None = None
@@ -110,6 +119,7 @@ class Policy:
             roots=Roots.pinned(section.texts("roots", hint='for example roots = ["amd", "nvidia"]')),
             max_verdict_age=_seconds(section, "max_verdict_age", MAX_VERDICT_AGE),
             max_nonce_age=_seconds(section, "max_nonce_age", MAX_NONCE_AGE, DEFAULT_NONCE_AGE),
+            require_session=section.flag("require_session"),
             allow_classical=section.flag("allow_classical"),
             allow_remote_simulation=section.flag("allow_remote_simulation"),
             **_tables(section),

@@ -74,6 +74,17 @@ class Section:
         """An array of hexadecimal strings of `size` bytes each, as a set."""
         return frozenset(self._hex(key, text, size) for text in self.texts(key, default, hint=hint))
 
+    def pins(
+        self, key: str, size: int, default: list[str] = MISSING, *, hint: str = ""
+    ) -> tuple[frozenset[bytes], frozenset[tuple[str, bytes]]]:
+        """An array of digests as `digests` takes them, some behind a name: "name=digest"; both sets."""
+        texts = self.texts(key, default, hint=hint)
+        named = [text.rpartition("=")[::2] for text in texts if "=" in text]
+        if any(not name for name, _ in named):
+            raise PolicyError(f"{self._full(key)} has a digest behind an empty name")
+        plain = frozenset(self._hex(key, text, size) for text in texts if "=" not in text)
+        return plain, frozenset((name, self._hex(key, text, size)) for name, text in named)
+
     def digest(self, key: str, size: int, default: str = MISSING) -> bytes:
         """One hexadecimal string of `size` bytes."""
         return self._hex(key, self.take(key, str, default), size)

@@ -63,7 +63,7 @@ def main() -> None:
     """Build the worker, write its policy, serve."""
     configuration = Configuration(model=MODEL, name="faq", engine=EngineOptions(threads=1))
     policy = policy_for(
-        MEASUREMENT, measurement_digest(MEASUREMENT), software=SOFTWARE, models=[model_root(MODEL)]
+        MEASUREMENT, measurement_digest(MEASUREMENT), software=SOFTWARE, models={"faq": model_root(MODEL)}
     )
     Path(sys.argv[1]).write_text(policy)
     cpu = link()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 from attestation import (
@@ -59,6 +60,7 @@ class Attested:
     _config: ohttp.KeyConfig = field(repr=False)
     _suite: Suite
     _sessions: list[Session] = field(default_factory=list, repr=False)
+    _one_time_only: bool = False
 
     @property
     def workload_digest(self) -> bytes:
@@ -66,16 +68,32 @@ class Attested:
         return sha256(self.bundle.workload)
 
     def holds(self, now: float) -> bool:
-        """Whether the verdict may still be acted on at `now` (Unix seconds)."""
+        """Whether the verdict may still be acted on at `now` (Unix seconds), and a key be sealed to."""
         end = self.verdict.expires_at
-        return end is not None and now < end.timestamp()
+        usable = not self._one_time_only or any(map(partial(_is_fresh, now=now), self._sessions))
+        return end is not None and now < end.timestamp() and usable
 
-    def seal(self, request: bhttp.Request, request_id: bytes, now: float) -> Sealed:
-        """`request` sealed to a one-time key if one is at hand, else to the attested key.
+    def take_key(self, now: float) -> ohttp.KeyConfig:
+        """The key for one request: a one-time key if one is at hand, else the attested key.
+
+        NoUsableKey if there is none and the policy says `require_session`.
+        """
+        while self._sessions:
+            session = self._sessions.pop()
+            if _is_fresh(session, now=now):
+                return _config(session.key)
+        if self._one_time_only:
+            raise NoUsableKey("no one-time key is at hand, and the policy seals to no other; attest again")
+        return self._config
+
+    def seal(
+        self, request: bhttp.Request, request_id: bytes, now: float, config: ohttp.KeyConfig | None = None
+    ) -> Sealed:
+        """`request` sealed to `config`, or to the key that `take_key` gives.
 
         The request is padded to a bucket; its creation time, W and id travel inside.
         """
-        config = self._next_session(now) or self._config
+        config = config or self.take_key(now)
         envelope = Envelope(created=int(now), workload=self.workload_digest, request_id=request_id)
         fields = (*request.headers, *envelope.to_fields())
         inside = bhttp.Request(
@@ -95,13 +113,6 @@ class Attested:
         if session.key.kem == self._suite.kem:
             self._sessions.append(session)
             del self._sessions[:-MAX_SESSIONS]
-
-    def _next_session(self, now: float) -> ohttp.KeyConfig | None:
-        while self._sessions:
-            session = self._sessions.pop()
-            if now < session.not_after - SESSION_MARGIN:
-                return _config(session.key)
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +159,8 @@ class Unattested:
             raise Rejected(verdict)
         key, suite = _choose(Keyset.from_bytes(bundle.keyset), self.policy)
         sessions = [Session.from_bytes(bundle.session)] if bundle.session is not None else []
-        return Attested(verdict, bundle, _config(key), suite, [s for s in sessions if s.key.kem == suite.kem])
+        fitting = [session for session in sessions if session.key.kem == suite.kem]
+        return Attested(verdict, bundle, _config(key), suite, fitting, self.policy.require_session)
 
     async def _fetch(self, nonce: bytes, session: bool) -> bytes:
         body = json.dumps({"nonce": b64url_encode(nonce), "session": session}).encode()
@@ -156,6 +168,10 @@ class Unattested:
             if response.status != 200:
                 raise await refusal(response)
             return await read_all(response, MAX_BUNDLE)
+
+
+def _is_fresh(session: Session, *, now: float) -> bool:
+    return now < session.not_after - SESSION_MARGIN
 
 
 def _elapsed() -> float:

@@ -80,9 +80,18 @@ class Channel:
     async def attest(self) -> Attested:
         """The attested worker: the one at hand while its verdict holds, else a fresh one."""
         async with self._lock:
-            if self._attested is None or not self._attested.holds(self._worker.clock()):
-                self._attested = await self._worker.attest()
-            return self._attested
+            return await self._current()
+
+    async def _current(self) -> Attested:
+        if self._attested is None or not self._attested.holds(self._worker.clock()):
+            self._attested = await self._worker.attest()
+        return self._attested
+
+    async def _claim(self) -> tuple[Attested, ohttp.KeyConfig]:
+        """The attested worker, and a key of it for one request alone."""
+        async with self._lock:
+            attested = await self._current()
+            return attested, attested.take_key(self._worker.clock())
 
     @asynccontextmanager
     async def send(self, request: bhttp.Request, *, receipt: bool = False) -> AsyncIterator[Response]:
@@ -91,16 +100,16 @@ class Channel:
         Raises what attesting raises, Unreachable, WorkerBusy, WorkerRefused, BrokenAnswer.
         """
         request_id = new_request_id()
-        attested = await self.attest()
+        attested, key = await self._claim()
         try:
-            async with self._exchange(attested, request, request_id, receipt) as response:
+            async with self._exchange(attested, key, request, request_id, receipt) as response:
                 yield response
                 return
         except _Stale:
             await self._discard(attested)
-        attested = await self.attest()
+        attested, key = await self._claim()
         try:
-            async with self._exchange(attested, request, request_id, receipt) as response:
+            async with self._exchange(attested, key, request, request_id, receipt) as response:
                 yield response
         except _Stale as stale:
             raise stale.refused from None
@@ -116,11 +125,16 @@ class Channel:
 
     @asynccontextmanager
     async def _exchange(
-        self, attested: Attested, request: bhttp.Request, request_id: bytes, receipt: bool
+        self,
+        attested: Attested,
+        key: ohttp.KeyConfig,
+        request: bhttp.Request,
+        request_id: bytes,
+        receipt: bool,
     ) -> AsyncIterator[Response]:
         if receipt:
             request = replace(request, headers=(*request.headers, asking(sha256(attested.bundle.keyset))))
-        sealed = attested.seal(request, request_id, self._worker.clock())
+        sealed = attested.seal(request, request_id, self._worker.clock(), key)
         media_type = ohttp.MEDIA_TYPE_CHUNKED_REQUEST
         async with self._worker.wire.send("POST", "/ohttp", media_type, sealed.body) as outer:
             await _check_outer(outer)

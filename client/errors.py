@@ -3,7 +3,7 @@
     ClientError
     ├── Unreachable        the worker could not be reached, or broke off before it answered
     ├── InsecureAddress    a simulated worker anywhere but on loopback
-    ├── NoUsableKey        the attested keyset offers no suite that the policy allows
+    ├── NoUsableKey        the worker offers no key that the policy allows
     ├── WorkerBusy         the worker asks to come back later; nothing was started
     ├── WorkerRefused      the gateway refused the request; `status` and `problem` say why
     ├── BrokenAnswer       an answer that stops early or was altered; never to be taken for a whole one
@@ -31,7 +31,7 @@ class InsecureAddress(ClientError):
 
 
 class NoUsableKey(ClientError):
-    """The worker's attested keys and the policy have no suite in common."""
+    """The worker gave no key that the policy lets a request be sealed to."""
 
 
 class WorkerBusy(ClientError):

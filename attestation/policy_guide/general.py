@@ -1,6 +1,31 @@
 """The top of a policy file and its [workload] section."""
 
-from .words import Guide, Key, Writing, accepts, ceiling, extra, fill, flag, only, weakened
+from .words import (
+    Explainer,
+    Guide,
+    Key,
+    Writing,
+    accepts,
+    ceiling,
+    demand,
+    extra,
+    fill,
+    flag,
+    left_open,
+    listed,
+    only,
+    weakened,
+)
+
+
+def _unnamed(noun: str) -> Explainer:
+    """Roots without a name: that they are allowed is said, and that their names are not pinned."""
+    return lambda roots: (
+        left_open(f"{noun}: {listed(roots)}, under whatever name")
+        if roots
+        else accepts(f"{noun}: none by root")
+    )
+
 
 TOP = Guide(
     title="The top of the file",
@@ -42,6 +67,14 @@ TOP = Guide(
             value="60",
         ),
         Key(
+            name="require_session",
+            type="boolean",
+            default="false",
+            meaning="Accept only a worker that gives a one-time key, and seal to such keys alone: what was"
+            " recorded cannot be read by whoever takes the worker's keys a minute later.",
+            value="true",
+        ),
+        Key(
             name="allow_classical",
             type="boolean",
             default="false",
@@ -66,6 +99,9 @@ TOP = Guide(
         ),
         "max_verdict_age": ceiling("a verdict is relied on"),
         "max_nonce_age": ceiling("from making the nonce to having the evidence"),
+        "require_session": demand(
+            "every request is sealed to a one-time key", "one-time keys are used where there are any"
+        ),
         "allow_classical": flag(
             "channel keys without ML-KEM are taken: recorded traffic is open to a later quantum computer",
             "channel keys need ML-KEM-768 with X25519",
@@ -90,18 +126,20 @@ WORKLOAD = Guide(
         ),
         Key(
             name="models",
-            type="array of 32-byte hex",
+            type='array of "name=root" or "root", 32-byte hex',
             default="required, unless allow_any_model",
-            meaning="SHA-256 roots of the models that may be loaded.",
-            value=fill("an array of model roots; `cloister measure` prints them"),
+            meaning="SHA-256 roots of the models that may be loaded, each under its name or, without one,"
+            " under any.",
+            weakens="A root without a name lets the operator give one allowed model the name of another.",
+            value=fill("an array of name=root; `cloister measure` prints them"),
             writing=Writing.ALWAYS,
         ),
         Key(
             name="adapters",
-            type="array of 32-byte hex",
+            type='array of "name=root" or "root", 32-byte hex',
             default="none",
-            meaning="SHA-256 roots of the adapters that may be loaded.",
-            value='["<root>"]',
+            meaning="SHA-256 roots of the adapters that may be loaded, as for models.",
+            value='["<name>=<root>"]',
         ),
         Key(
             name="policies",
@@ -145,8 +183,10 @@ WORKLOAD = Guide(
     ),
     fields={
         "software": only("software"),
-        "models": only("models", empty="models: none by root"),
-        "adapters": only("adapters", empty="adapters: none by root"),
+        "models": _unnamed("models"),
+        "adapters": _unnamed("adapters"),
+        "named_models": only("models by name", empty="models: none by name"),
+        "named_adapters": only("adapters by name", empty="adapters: none by name"),
         "policies": only("policies and token issuers in force"),
         "consents": only("consents in force, one of them", empty="consents in force: none"),
         "clocks": lambda clocks: extra("time by the host's clock", "time by a clock inside the TEE")(

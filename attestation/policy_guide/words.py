@@ -168,6 +168,8 @@ def _plain(value: object) -> str:
     match value:
         case bytes():
             return value.hex() if any(value) else f"{len(value)} zero bytes"
+        case (str(name), bytes(root)):
+            return f"{name}={root.hex()}"
         case tuple():
             return ".".join(str(part) for part in value)
         case timedelta():

@@ -1,7 +1,7 @@
 """`cloister serve` and `cloister measure`: settings into a configuration, then the security processor."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -114,11 +114,15 @@ def _policy(configuration: Configuration, measured: Measurement) -> str:
         measured.digest,
         measurement_digest(device_code(measured)),
         software=SOFTWARE,
-        models=[model_root(path) for path in (configuration.model, *configuration.encoders.values())],
-        adapters=[model_root(path) for path in configuration.adapters.values()],
+        models=_roots({configuration.name: configuration.model, **configuration.encoders}),
+        adapters=_roots(configuration.adapters),
         policies=[Issuer.from_pem(pem.encode()).digest for pem in configuration.issuers],
         consents=[_consent_digest(configuration.consent)] if configuration.consent else [],
     )
+
+
+def _roots(directories: Mapping[str, Path]) -> dict[str, bytes]:
+    return {name: model_root(path) for name, path in directories.items()}
 
 
 def _consent_digest(path: Path) -> str:

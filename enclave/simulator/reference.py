@@ -12,8 +12,8 @@ def policy_for(
     gpu_measurement: bytes,
     *,
     software: str,
-    models: Iterable[bytes],
-    adapters: Iterable[bytes] = (),
+    models: Mapping[str, bytes] | Iterable[bytes],
+    adapters: Mapping[str, bytes] | Iterable[bytes] = (),
     policies: Iterable[str] = (),
     consents: Iterable[str] = (),
     devices: int = 1,
@@ -23,14 +23,15 @@ def policy_for(
     """A policy in TOML that accepts this worker under the simulator's root and no other.
 
     `measurement` is `Measurement.digest`, `gpu_measurement` what `gpu.measurement_digest` gives, 48
-    bytes each; `models` and `adapters` are 32-byte roots; `policies` and `consents` as the
+    bytes each; `models` and `adapters` are 32-byte roots, by the names under which alone they may be
+    loaded, or without names; `policies` and `consents` as the
     workload lists them; `max_verdict_age` in seconds. Nothing in it is weakened but the root.
     """
     sections: dict[str, Mapping[str, object]] = {
         "workload": {
             "software": [software],
-            "models": _hexes(models),
-            "adapters": _hexes(adapters),
+            "models": _pins(models),
+            "adapters": _pins(adapters),
             "policies": sorted(set(policies)),
             "consents": sorted(set(consents)),
             "clocks": [clock],
@@ -56,5 +57,7 @@ def policy_for(
     return "\n".join(lines) + "\n"
 
 
-def _hexes(values: Iterable[bytes]) -> list[str]:
+def _pins(values: Mapping[str, bytes] | Iterable[bytes]) -> list[str]:
+    if isinstance(values, Mapping):
+        return sorted(f"{name}={root.hex()}" for name, root in values.items())
     return sorted({value.hex() for value in values})

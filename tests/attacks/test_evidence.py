@@ -1,4 +1,4 @@
-"""THREAT_MODEL rows E1 to E8: the operator on the evidence of a running worker."""
+"""THREAT_MODEL rows E1 to E8, E11 and E12: the operator on the evidence of a running worker."""
 
 import dataclasses
 import shutil
@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from attestation import Bundle, Keyset, Policy, PolicyError, Rejected, Roots, Workload
+from attestation.bundles import check_workload
+from attestation.checks import BundleCheck
+from attestation.verdict import Sheet
 from client.errors import InsecureAddress, NoUsableKey
 from client.sdk import AsyncClient
 from tests.attacks.operator import Answer, Rewriter
@@ -134,6 +137,37 @@ async def test_e7_a_keyset_without_the_hybrid_is_not_used_unless_spelled_out(wor
         _choose(classical, worker.policy)
     allowed = dataclasses.replace(worker.policy, allow_classical=True)
     assert _choose(classical, allowed)[0].kem == 0x20
+
+
+async def test_e11_withheld_one_time_keys_are_missed_where_they_are_demanded(worker: RunningWorker) -> None:
+    def strip(bundle: Bundle) -> Bundle:
+        return dataclasses.replace(bundle, session=None)
+
+    cable = wire(worker, strip)
+    policy = Policy.from_toml("require_session = true\n" + worker.policy_file.read_text())
+    async with AsyncClient(worker.url, policy, wire=cable) as client:
+        with pytest.raises(Rejected) as caught:
+            await client.ask("my secret")
+    assert cable.requests == []
+    assert "session.validity" in {str(r.check) for r in caught.value.verdict.blocking()}
+    async with AsyncClient(worker.url, policy) as client:
+        await client.ask("a question", max_tokens=1)
+
+
+async def test_e12_an_allowed_root_under_another_name_is_refused(worker: RunningWorker) -> None:
+    """What `cloister measure` writes pins names: a worker that calls the model otherwise is no match."""
+    text = worker.policy_file.read_text()
+    assert 'models = ["faq=' in text
+    renamed = Policy.from_toml(text.replace('models = ["faq=', 'models = ["expert='))
+    unnamed = Policy.from_toml(text.replace('models = ["faq=', 'models = ["'))
+    made = await evidence(worker)
+    for policy, passes in ((worker.policy, True), (renamed, False), (unnamed, True)):
+        sheet = Sheet("bundle", ())
+        check_workload(sheet, Workload.from_bytes(made.workload), policy.workload)
+        assert sheet.passed(BundleCheck.WORKLOAD_MODELS) == passes
+    async with AsyncClient(worker.url, renamed) as client:
+        with pytest.raises(Rejected, match=r"workload\.models"):
+            await client.ask("my secret")
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:8420", "https://example.org", "http://localhost.example"])

@@ -58,3 +58,13 @@ def test_instants_need_an_offset() -> None:
 def test_a_sub_table_is_closed() -> None:
     with pytest.raises(PolicyError, match=r"snp\.inner\.b is unknown"):
         section("[inner]\na = 1\nb = 2").table("inner", lambda inner: inner.integer("a", 0, 9))
+
+
+def test_pins_are_digests_with_and_without_a_name() -> None:
+    root = "ab" * 32
+    plain, named = Section("s", {"models": [root, f"faq={root}", f"a=b={root}"]}).pins("models", 32)
+    assert plain == {bytes.fromhex(root)}
+    assert named == {("faq", bytes.fromhex(root)), ("a=b", bytes.fromhex(root))}
+    for wrong in (f"={root}", "faq=", "faq=xy", f"faq={root}00"):
+        with pytest.raises(PolicyError, match=r"s\.models"):
+            Section("s", {"models": [wrong]}).pins("models", 32)

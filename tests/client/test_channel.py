@@ -1,11 +1,13 @@
 """The client: attest first, two round trips, re-attest and retry once, one-time keys."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from attestation import MalformedEvidence, Rejected
-from client.errors import BrokenAnswer, Unreachable, WorkerBusy, WorkerRefused
+from client.errors import BrokenAnswer, NoUsableKey, Unreachable, WorkerBusy, WorkerRefused
 from client.sdk import AsyncClient
 from client.wire import WireResponse
 from tests.client.inprocess import MODEL, OTHER, InProcess, in_process
@@ -48,6 +50,46 @@ async def test_after_a_pause_the_attested_key_is_used(worker: InProcess) -> None
         worker.clock.now += 61
         await client.ask("two")
     assert key_ids(worker)[1] in kept_ids(worker)
+
+
+def demanding(worker: InProcess) -> AsyncClient:
+    """A client whose policy seals to one-time keys alone."""
+    policy = replace(worker.policy(), require_session=True)
+    return AsyncClient("http://127.0.0.1:1", policy, wire=worker, clock=worker.clock)
+
+
+async def test_a_demanded_one_time_key_is_fetched_again_after_a_pause(worker: InProcess) -> None:
+    async with demanding(worker) as client:
+        await client.ask("one")
+        worker.clock.now += 61
+        await client.ask("two")
+    assert worker.paths == ["/attestation", "/ohttp"] * 2
+    assert not set(key_ids(worker)) & kept_ids(worker)
+
+
+async def test_demanded_one_time_keys_serve_one_request_each_in_parallel(worker: InProcess) -> None:
+    async with demanding(worker) as client:
+        answers = await asyncio.gather(*(client.ask(str(i)) for i in range(6)))
+    assert [answer.text for answer in answers] == [str(i) for i in range(6)]
+    ids = key_ids(worker)
+    assert len(set(ids)) == 6 and not set(ids) & kept_ids(worker)
+
+
+async def test_without_a_demanded_one_time_key_nothing_is_sealed(worker: InProcess) -> None:
+    worker.identity.next_session = lambda: None  # type: ignore[method-assign]
+    async with worker.client() as lenient:
+        await lenient.ask("one")
+    async with demanding(worker) as client:
+        with pytest.raises(Rejected, match=r"session\.validity"):
+            await client.ask("two")
+    assert worker.answered == ["one"]
+
+
+async def test_a_one_time_key_about_to_expire_is_not_used(worker: InProcess) -> None:
+    async with demanding(worker) as client:
+        attested = await client.attest()
+        with pytest.raises(NoUsableKey, match="attest again"):
+            attested.take_key(worker.clock.now + 60)
 
 
 async def test_streams_arrive_piece_by_piece(worker: InProcess) -> None:
