@@ -1,194 +1,225 @@
-"""LoRA adapters on one base model, by PEFT: any row of a batch may use another one, or none."""
+"""Adapters by name: all of them sealed in host memory, a bounded number resident where the model computes.
 
-import warnings
-from typing import Any
+Sealed means AES-256-GCM under a key that lives as long as the process, in secret memory. A step's adapters
+are brought in when it needs them; the longest unused give way, never one that the step uses.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
-from peft import LoraConfig, PeftModelForCausalLM, set_peft_model_state_dict
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from transformers import PreTrainedModel
 
-from ..files import FilesError, ModelFiles
-from .interface import EngineError, EngineOptions, ModelRefused, UnknownAdapter
-from .loading import read_json
+from ..files import ModelFiles
+from ..memory import SecretMemory
+from .adapter_files import AdapterFiles, Layer, read_adapter
+from .interface import EngineError, EngineOptions, UnknownAdapter
+from .lora import Layout, Routing, Slots, Switch, attach
 from .plan import StepPlan
-from .tensors import Tensors, load_tensors
+from .tensors import ANYWHERE
 
-_BASE = "__base__"
-_PREFIX = "base_model.model."
-_WEIGHTS = "adapter_model.safetensors"
-_USED = frozenset(
-    {
-        "r",
-        "lora_alpha",
-        "use_rslora",
-        "rank_pattern",
-        "alpha_pattern",
-        "target_modules",
-        "exclude_modules",
-        "layers_to_transform",
-        "layers_pattern",
-        "fan_in_fan_out",
-    }
-)
-# About training or about where files came from. Any other setting changes what the adapter computes, or may.
-_IGNORED = frozenset(
-    {
-        "base_model_name_or_path",
-        "ensure_weight_tying",
-        "inference_mode",
-        "lora_dropout",
-        "megatron_core",
-        "peft_type",
-        "peft_version",
-        "qalora_group_size",
-        "revision",
-        "task_type",
-    }
-)
-# Initialisations that leave the base weights as they are.
-_HARMLESS_INIT = (True, False, None, "gaussian", "orthogonal")
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_FEWEST_SLOTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """One adapter at rest: per layer its path and rank, and the ciphertext of down and up in this order."""
+
+    nonce: bytes
+    shapes: tuple[tuple[Layer, int], ...]
+    content: bytes = field(repr=False)
 
 
 class AdapterSet:
-    """Adapters by name. Inside PEFT each has a number for a name, so no name can collide with another."""
+    """Adapters of one model. `switched` counts how often one was brought in."""
 
     def __init__(self, model: PreTrainedModel, options: EngineOptions) -> None:
-        self._model = model
-        self._limit = options.max_adapters
-        self.resident = 0
-        self._peft: PeftModelForCausalLM | None = None
-        self._keys: dict[str, str] = {}
-        self._loaded = 0
+        self._options = options
+        self._dtype, self._device = model.dtype, model.device
+        self.switch = Switch()
+        self._layers = attach(model, model.get_output_embeddings(), self.switch)
+        self._key = SecretMemory(_KEY_BYTES, kinds=ANYWHERE)
+        self._key.fill_random()
+        self._clear: SecretMemory | None = None
+        self._sealings = 0
+        self._sealed: dict[str, _Sealed] = {}
+        self._slots: Slots | None = None
+        self._order: list[str] = []  # who is in slot 0, 1, ...
+        self._used: dict[str, int] = {}
+        self._clock = 0
+        self.switched = 0
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(self._keys)
+        return frozenset(self._sealed)
 
-    def routing(self, plan: StepPlan) -> dict[str, Any]:
-        """Arguments for `ForwardPass` that send each row through its own adapter; none if all are base."""
-        if not any(plan.adapters):
-            return {}
-        keys = [_BASE if name is None else self._keys[name] for name in plan.adapters]
-        return {"wrapped": self._peft, "adapter_names": keys}
+    @property
+    def resident(self) -> int:
+        """How many are on the device."""
+        return len(self._order)
 
     def load(self, name: str, files: ModelFiles) -> None:
-        """Load a LoRA adapter under `name`.
+        """Read, check and seal a LoRA adapter under `name`.
 
         Raises ModelRefused for its files, EngineError for a name in use or one adapter too many.
         """
-        if name in self._keys:
+        if name in self._sealed:
             raise EngineError(f"an adapter named {name!r} is loaded already: unload it first")
-        if len(self._keys) >= self._limit:
-            raise EngineError(f"{self._limit} adapters are loaded, the most that max_adapters allows")
-        config = _read_config(files)
-        read = _read_tensors(files, self._model.dtype)
-        tensors = dict(read.by_name)
-        self._check_shapes(tensors)
-        key = f"n{self._loaded}"
-        self._loaded += 1
-        try:
-            self._inject(key, config, tensors)
-        except (ValueError, RuntimeError, KeyError, TypeError) as error:
-            self._discard(key)
-            raise ModelRefused(f"{files.label} does not fit this base model: {error}") from error
-        self._keys[name] = key
+        if len(self._sealed) >= self._options.max_adapters:
+            limit = self._options.max_adapters
+            raise EngineError(f"{limit} adapters are loaded, the most that max_adapters allows")
+        read = read_adapter(files, self._layers, dtype=self._dtype, max_rank=self._options.max_rank)
+        self._sealed[name] = self._seal(name, read)
+        self._provide(read)
 
     def unload(self, name: str) -> None:
         """Give up an adapter's weights. Raises UnknownAdapter."""
-        if name not in self._keys:
+        if name not in self._sealed:
             raise UnknownAdapter(f"no adapter named {name!r} is loaded")
-        self._discard(self._keys.pop(name))
+        del self._sealed[name]
+        self._used.pop(name, None)
+        if self._slots is not None and name in self._order:
+            self._move(name, len(self._order) - 1)
+            self._slots.erase(len(self._order) - 1)
+            self._order.pop()
 
-    def _inject(self, key: str, config: LoraConfig, tensors: dict[str, torch.Tensor]) -> None:
-        if self._peft is None:
-            with warnings.catch_warnings():
-                # PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up.
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-                self._peft = PeftModelForCausalLM(self._model, config, adapter_name=key)
-        else:
-            self._peft.add_adapter(key, config)
-        made = {_plain_name(name, key) for name, _ in self._peft.named_parameters() if f".{key}." in name}
-        if made != tensors.keys():
-            raise ValueError("adapter_config.json and the tensors name different layers")
-        set_peft_model_state_dict(self._peft, tensors, adapter_name=key)
-        self._settle(self._peft, key)
-
-    def _discard(self, key: str) -> None:
-        if self._peft is None or key not in self._peft.peft_config:
-            return
-        others = [other for other in self._peft.peft_config if other != key]
-        if others:
-            self._settle(self._peft, others[0])
-            self._peft.delete_adapter(key)
-            self._settle(self._peft, others[0])
-        else:
-            self._peft.unload()
-            self._peft = None
-
-    @staticmethod
-    def _settle(peft: PeftModelForCausalLM, key: str) -> None:
-        """No layer has an active adapter: rows name theirs. PEFT's outer model insists on one that exists."""
-        peft.set_adapter(key)
-        peft.base_model.set_adapter([])
-        peft.eval().requires_grad_(False)
-
-    def _check_shapes(self, tensors: dict[str, torch.Tensor]) -> None:
-        head = self._model.get_output_embeddings()
-        for name, tensor in tensors.items():
-            path, _, matrix = name.removeprefix(_PREFIX).rpartition(".lora_")
-            module = self._base_module(path)
-            if module is None or module is head or matrix not in ("A.weight", "B.weight"):
-                raise ModelRefused(f"adapter tensor {name} fits no linear layer of the base model")
-            axis, width = (1, module.in_features) if matrix == "A.weight" else (0, module.out_features)
-            if tensor.ndim != 2 or tensor.shape[axis] != width:
-                raise ModelRefused(
-                    f"adapter tensor {name} has shape {tuple(tensor.shape)}, its layer needs {width}: "
-                    "it was made for another base model"
-                )
-            if not bool(torch.isfinite(tensor).all()):
-                raise ModelRefused(f"adapter tensor {name} holds NaN or infinity")
-
-    def _base_module(self, path: str) -> torch.nn.Linear | None:
+    @contextlib.contextmanager
+    def routed(self, plan: StepPlan) -> Iterator[None]:
+        """Within it the model's rows go through their adapters."""
+        self.switch.routing = self.route(plan)
         try:
-            module = self._model.get_submodule(path)
-        except AttributeError:
+            yield
+        finally:
+            self.switch.routing = None
+
+    def route(self, plan: StepPlan) -> Routing | None:
+        """How the rows of a step go through their adapters, which are resident then; None if all are base."""
+        if not plan.adapted:
             return None
-        module = getattr(module, "base_layer", module)
-        return module if isinstance(module, torch.nn.Linear) else None
+        self._clock += 1
+        needed = dict.fromkeys(name for name, _ in plan.adapted)
+        self._bring_in(list(needed))
+        decoding: dict[str, list[int]] = {}
+        for name, rows in plan.adapted:
+            if rows.stop - rows.start == 1:
+                decoding.setdefault(name, []).append(rows.start)
+        for place, name in enumerate(self._compact(decoding)):
+            self._move(name, place)
+        assert self._slots is not None  # `_bring_in` has made them  # noqa: S101
+        where = {name: slot for slot, name in enumerate(self._order)}
+        pieces = [(where[name], rows) for name, rows in plan.adapted if rows.stop - rows.start > 1]
+        rows_of = [decoding[name] for name in self._order[: len(decoding)]]
+        return Routing(self._slots, pieces, rows_of, self._device)
+
+    def _compact(self, wanted: dict[str, list[int]]) -> list[str]:
+        """The order of the first slots: those in place already stay where they are."""
+        first = self._order[: len(wanted)]
+        newcomers = iter([name for name in wanted if name not in first])
+        return [name if name in wanted else next(newcomers) for name in first]
+
+    def _bring_in(self, names: list[str]) -> None:
+        for name in names:
+            self._used[name] = self._clock
+        missing = [name for name in names if name not in self._order]
+        if not missing:
+            return
+        slots = self._with_room(len(self._order) + len(missing))
+        for name in [name for name in names if name not in self._order]:
+            place = len(self._order)
+            if place == slots.count:
+                oldest = min((n for n in self._order if n not in names), key=lambda n: self._used.get(n, 0))
+                place = self._order.index(oldest)
+            try:
+                self._open(name, slots, place)
+            except BaseException:
+                self._order.clear()  # the slot may hold half of it: all are brought in anew
+                raise
+            self._order[place : place + 1] = [name]
+            self.switched += 1
+
+    def _with_room(self, count: int) -> Slots:
+        """Slots for so many, up to the limit;"""
+        slots = self._slots
+        if slots is None:
+            raise EngineError("no adapter is loaded")
+        wanted = min(max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()), self._options.resident_adapters)
+        if wanted > slots.count:
+            slots = self._make(slots.layout, wanted)
+        return slots
+
+    def _provide(self, read: AdapterFiles) -> None:
+        """Make the slots' layout one that this adapter fits, too."""
+        layout = self._slots.layout if self._slots is not None else Layout(0, ())
+        known = {layer.path for layer in layout.layers}
+        if read.rank <= layout.rank and read.matrices.keys() <= known:
+            return
+        layers = tuple(layer for path, layer in self._layers.items() if path in known | read.matrices.keys())
+        count = self._slots.count if self._slots is not None else _FEWEST_SLOTS
+        self._make(Layout(max(read.rank, layout.rank), layers), min(count, self._options.resident_adapters))
+
+    def _make(self, layout: Layout, count: int) -> Slots:
+        before, self._slots = self._slots, Slots(layout, count, self._dtype, self._device)
+        if before is not None and before.layout == layout:
+            self._slots.take_over(before)
+        else:
+            self._order.clear()
+        return self._slots
+
+    def _move(self, name: str, place: int) -> None:
+        at = self._order.index(name)
+        if at != place and self._slots is not None:
+            self._slots.swap(at, place)
+            self._order[at], self._order[place] = self._order[place], name
+
+    def _seal(self, name: str, read: AdapterFiles) -> _Sealed:
+        shapes = tuple((self._layers[path], one.down.shape[0]) for path, one in read.matrices.items())
+        self._sealings += 1
+        nonce = self._sealings.to_bytes(_NONCE_BYTES, "big")
+        with self._in_the_clear(shapes) as clear:
+            for (down, up), one in zip(_cut(clear, shapes, self._dtype), read.matrices.values(), strict=True):
+                down.copy_(one.down)
+                up.copy_(one.up)
+            content = AESGCM(self._key.buffer).encrypt(nonce, clear, name.encode())
+        return _Sealed(nonce, shapes, content)
+
+    def _open(self, name: str, slots: Slots, place: int) -> None:
+        sealed = self._sealed[name]
+        with self._in_the_clear(sealed.shapes) as clear:
+            AESGCM(self._key.buffer).decrypt_into(sealed.nonce, sealed.content, name.encode(), clear)
+            pairs = _cut(clear, sealed.shapes, self._dtype)
+            slots.write(
+                place, {layer.path: pair for (layer, _), pair in zip(sealed.shapes, pairs, strict=True)}
+            )
+
+    @contextlib.contextmanager
+    def _in_the_clear(self, shapes: tuple[tuple[Layer, int], ...]) -> Iterator[memoryview]:
+        """Secret memory for one adapter, wiped afterwards."""
+        size = _size(shapes) * self._dtype.itemsize
+        if self._clear is None or len(self._clear) < size:
+            self._clear = SecretMemory(size, kinds=ANYWHERE)
+        try:
+            yield self._clear.buffer[:size]
+        finally:
+            self._clear.wipe(0, size)
 
 
-def _plain_name(name: str, key: str) -> str:
-    return name.replace(f".{key}.", ".")
+def _size(shapes: tuple[tuple[Layer, int], ...]) -> int:
+    return sum(rank * (layer.inputs + layer.outputs) for layer, rank in shapes)
 
 
-def _read_config(files: ModelFiles) -> LoraConfig:
-    settings = read_json(files, "adapter_config.json")
-    if settings.get("peft_type") != "LORA":
-        raise ModelRefused(f"{files.label} is not a LoRA adapter: peft_type is {settings.get('peft_type')!r}")
-    if settings.pop("bias", "none") != "none":
-        raise ModelRefused(f"{files.label} trains biases: only adapters with bias none are supported")
-    if settings.pop("init_lora_weights", True) not in _HARMLESS_INIT:
-        raise ModelRefused(
-            f"{files.label} changes the base weights on loading: convert it to a plain LoRA first"
-        )
-    others = sorted(key for key, value in settings.items() if value and key not in _USED | _IGNORED)
-    if others:
-        raise ModelRefused(f"{files.label} uses {', '.join(others)}: only plain LoRA is supported")
-    try:
-        return LoraConfig(
-            **{key: settings[key] for key in _USED if settings.get(key) is not None},
-            task_type="CAUSAL_LM",
-            inference_mode=True,
-        )
-    except (TypeError, ValueError) as error:
-        raise ModelRefused(f"{files.label}: adapter_config.json is not valid: {error}") from error
-
-
-def _read_tensors(files: ModelFiles, dtype: torch.dtype) -> Tensors:
-    try:
-        tensors = load_tensors(files, [_WEIGHTS], dtype=dtype)
-    except FilesError as error:
-        raise ModelRefused(str(error)) from error
-    if not tensors.by_name:
-        raise ModelRefused(f"{files.label}: {_WEIGHTS} holds no tensors")
-    return tensors
+def _cut(
+    memory: memoryview, shapes: tuple[tuple[Layer, int], ...], dtype: torch.dtype
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The memory as down [rank, inputs] and up [rank, outputs] of one layer after the other."""
+    flat, at = torch.frombuffer(memory, dtype=dtype), 0
+    for layer, rank in shapes:
+        pair = []
+        for width in (layer.inputs, layer.outputs):
+            pair.append(flat[at : at + math.prod((rank, width))].view(rank, width))
+            at += rank * width
+        yield pair[0], pair[1]

@@ -250,7 +250,8 @@ class EmbeddedEngine:
         rules: list[Rules] = [sequence.rules for sequence in plan.sampled]
         matchers = [rule.matcher for rule in rules]
         masks = self._grammars.begin_masks(matchers) if self._grammars and any(matchers) else None
-        logits = self._forward(plan, **self._adapters.routing(plan))
+        with self._adapters.routed(plan):
+            logits = self._forward(plan)
         mask = None if masks is None else torch.from_numpy(allowed(masks.result(), self._vocabulary))
         return plan.sampled, choose(logits, rules, mask)
 

@@ -74,16 +74,15 @@ class ForwardPass:
             )
 
     @torch.inference_mode()
-    def __call__(self, plan: StepPlan, wrapped: Any = None, **adapters: Any) -> torch.Tensor:
-        """Logits [sampled rows, vocabulary]. `wrapped` is a PEFT model around the same model."""
+    def __call__(self, plan: StepPlan) -> torch.Tensor:
+        """Logits [sampled rows, vocabulary]."""
         self._rows = plan.last_rows
         try:
-            output = (wrapped or self._model)(
+            output = self._model(
                 input_ids=plan.input_ids[:, None],
                 position_ids=plan.positions[:, None],
                 use_cache=False,
                 plan=plan,
-                **adapters,
             )
         finally:
             self._rows = None

@@ -47,6 +47,7 @@ class Group:
 class StepPlan:
     """The pieces of one step, in the order of their rows.
 
+    `adapted` are the adapters that are used, with their rows.
     Attention notes what it was asked for: `calls` counts its layers, `windows` holds their sliding windows.
     """
 
@@ -59,17 +60,17 @@ class StepPlan:
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
-        adapters: list[str | None] = []
+        self.adapted: list[tuple[str, slice]] = []
         last_rows: list[int] = []
         for piece in self.pieces:
+            if (adapter := piece.sequence.request.adapter) is not None:
+                self.adapted.append((adapter, slice(len(tokens), len(tokens) + piece.count)))
             tokens += piece.tokens
             where = range(piece.start, piece.start + piece.count)
             positions += where
             slots += [_slot(piece.sequence.blocks, at, arena.block_tokens) for at in where]
-            adapters += [piece.sequence.request.adapter] * piece.count
             if piece.samples:
                 last_rows.append(len(tokens) - 1)
-        self.adapters = adapters
         self.sampled = [piece.sequence for piece in self.pieces if piece.samples]
         self.input_ids, self.positions, self.slots, self.last_rows = _tensors(
             arena.device, tokens, positions, slots, last_rows

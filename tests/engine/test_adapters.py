@@ -4,10 +4,14 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -15,23 +19,30 @@ from transformers import AutoModelForCausalLM
 from enclave.engine.embedded import EmbeddedEngine
 from enclave.engine.interface import EngineError, ModelRefused, UnknownAdapter
 from enclave.files import DirectoryFiles, FilesError
-from tests.engine.models import drain, expected, load, request
+from tests.engine.models import collect, drain, expected, load, request, save_adapter
 
-# PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up.
+# PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up. The reference here uses it.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 PROMPTS = [(5, 9, 33, 60 + row) for row in range(4)]
 
 
 @pytest.fixture(scope="session")
-def answers(llama: Path, adapters: dict[str, Path]) -> dict[str | None, list[list[int]]]:
-    """What `generate` says with each adapter alone."""
-    found: dict[str | None, list[list[int]]] = {None: [expected(llama, prompt, 12) for prompt in PROMPTS]}
+def models(llama: Path, adapters: dict[str, Path]) -> dict[str | None, Any]:
+    """transformers' model with each adapter alone, by PEFT; None stands for the base."""
+    made: dict[str | None, Any] = {None: None}
     for name, directory in adapters.items():
         base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
-        model = PeftModel.from_pretrained(base, directory).eval()
-        found[name] = [expected(llama, prompt, 12, model) for prompt in PROMPTS]
-    return found
+        made[name] = PeftModel.from_pretrained(base, directory).eval()
+    return made
+
+
+@pytest.fixture(scope="session")
+def answers(llama: Path, models: dict[str | None, Any]) -> dict[str | None, list[list[int]]]:
+    """What `generate` says with each adapter alone."""
+    return {
+        name: [expected(llama, prompt, 12, model) for prompt in PROMPTS] for name, model in models.items()
+    }
 
 
 def _check(
@@ -121,6 +132,9 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: _tensors(d, lambda t: t.update({_A: torch.zeros(4, 31)})),
         "another base model",
     ),
+    "whole numbers": (lambda d: _tensors(d, lambda t: t.update({_A: t[_A].int()})), f"{_A} is of"),
+    "too high a rank": (lambda d: _settings(d, r=65, lora_alpha=65), "fit|rank"),
+    "infinite scale": (lambda d: _settings(d, lora_alpha=math.inf), "lora_alpha"),
     "NaN": (lambda d: _tensors(d, lambda t: t[_A].__setitem__((0, 0), math.nan)), "NaN"),
     "a tensor missing": (lambda d: _tensors(d, lambda t: t.pop(_A)), "fit"),
     "a tensor too many": (lambda d: _tensors(d, lambda t: t.update({"x": torch.zeros(1)})), "x"),
@@ -158,3 +172,115 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(
         engine.load_adapter("broken", DirectoryFiles(broken))
     assert engine.adapters == {"pirate"}
     _check(engine, answers, ["pirate", None])
+
+
+def test_more_adapters_than_fit_on_the_device_take_turns_and_answer_alike(
+    llama: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    places = {
+        f"a{row}": save_adapter(llama, tmp_path_factory.mktemp(f"a{row}"), 10 + row, r=1 + row)
+        for row in range(5)
+    }
+    engine = load(llama, resident_adapters=2, max_rows=8)
+    for name, directory in places.items():
+        engine.load_adapter(name, DirectoryFiles(directory))
+    alone = {}
+    for name in places:
+        engine.submit(request(name, PROMPTS[0], adapter=name, eos=frozenset()))
+        alone[name] = drain(engine)[0][name]
+        assert engine.stats().adapters_resident <= 2
+        base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, places[name]).eval()
+        assert alone[name] == expected(llama, PROMPTS[0], 12, model, eos=-1)
+    for row in range(3):
+        for name in places:
+            engine.submit(request(f"{name}{row}", PROMPTS[0], adapter=name, eos=frozenset()))
+        engine.submit(request(f"base{row}", PROMPTS[0]))
+    tokens, _ = drain(engine)
+    for row in range(3):
+        assert {name: tokens[f"{name}{row}"] for name in places} == alone
+        assert tokens[f"base{row}"] == expected(llama, PROMPTS[0], 12)
+    assert (engine.stats().adapters, engine.stats().adapters_resident) == (5, 2)
+
+
+def test_an_adapter_at_rest_is_ciphertext_and_leaves_no_weights_behind(
+    llama: Path, adapters: dict[str, Path]
+) -> None:
+    engine = load(llama, resident_adapters=1)
+    for name, directory in adapters.items():
+        engine.load_adapter(name, DirectoryFiles(directory))
+    weights = load_file(adapters["pirate"] / "adapter_model.safetensors")[_A].numpy().tobytes()
+    assert all(weights[:32] not in sealed.content for sealed in engine._adapters._sealed.values())
+    engine.submit(request("x", PROMPTS[0], adapter="pirate"))
+    drain(engine)
+    slots = engine._adapters._slots
+    assert slots is not None
+    assert weights[:32] in slots._store.numpy().tobytes()
+    assert engine._adapters._clear is not None
+    assert not any(engine._adapters._clear.buffer)
+    engine.unload_adapter("pirate")
+    assert not slots._store.any()
+
+
+def test_sealed_weights_that_were_changed_in_memory_are_not_used(
+    llama: Path, adapters: dict[str, Path]
+) -> None:
+    engine = load(llama)
+    engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
+    sealed = engine._adapters._sealed["pirate"]
+    content = bytearray(sealed.content)
+    content[5] ^= 1
+    engine._adapters._sealed["pirate"] = replace(sealed, content=bytes(content))
+    engine.submit(request("x", PROMPTS[0], adapter="pirate"))
+    engine.submit(request("y", PROMPTS[0]))
+    tokens, ends = drain(engine)
+    assert ends["x"].finish == "error"
+    assert tokens["y"] == expected(llama, PROMPTS[0], 12)
+
+
+ARRIVAL = st.tuples(
+    st.integers(0, 8),
+    st.lists(st.integers(3, 96), min_size=1, max_size=30).map(tuple),
+    st.sampled_from([None, "pirate", "a.b/poet"]),
+    st.sampled_from([None, b"s" * 32]),
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    arrivals=st.lists(ARRIVAL, min_size=1, max_size=7),
+    resident=st.integers(1, 2),
+    memory=st.sampled_from([48, 180]),
+    spare=st.integers(1, 20),
+)
+def test_any_mixture_of_adapters_and_arrivals_answers_as_each_alone(
+    llama: Path,
+    adapters: dict[str, Path],
+    models: dict[str | None, Any],
+    arrivals: list,
+    resident: int,
+    memory: int,
+    spare: int,
+) -> None:
+    engine = load(
+        llama,
+        resident_adapters=resident,
+        kv_tokens=memory,
+        block_tokens=4,
+        max_rows=4,
+        step_tokens=4 + spare,
+    )
+    for name, directory in adapters.items():
+        engine.load_adapter(name, DirectoryFiles(directory))
+    tokens: dict[str, list[int]] = {}
+    ends: dict = {}
+    pending = sorted(enumerate(arrivals), key=lambda item: item[1][0])
+    step = 0
+    while pending or engine.has_work():
+        while pending and pending[0][1][0] <= step:
+            row, (_, prompt, adapter, share) = pending.pop(0)
+            engine.submit(request(str(row), prompt, 8, adapter=adapter, share=share))
+        collect(engine.step(), tokens, ends)
+        step += 1
+    for row, (_, prompt, adapter, _) in enumerate(arrivals):
+        assert tokens.get(str(row), []) == expected(llama, prompt, 8, models[adapter])
