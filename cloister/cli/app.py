@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .broker import app as broker
+from .bus import app as bus
 from .collateral import app as collateral
 from .consents import app as consent_commands
 from .ears import app as ear
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(broker)
+app.add_typer(bus)
 app.add_typer(collateral)
 app.add_typer(consent_commands)
 app.add_typer(ear)

@@ -33,9 +33,10 @@ from client.errors import (
     WorkerRefused,
 )
 from enclave.configuration import ConfigurationError
+from enclave.gpu.bus.errors import NoBus
 from sealing.errors import ConsentRefused
 
-NAMED = (AttestationError, ClientError, ConfigurationError, ConsentRefused)
+NAMED = (AttestationError, ClientError, ConfigurationError, ConsentRefused, NoBus)
 
 STEPS: list[tuple[type[Exception], int, str]] = [
     (MalformedEvidence, ExitCode.MALFORMED, "this is not evidence; check the file, or the worker's version"),
@@ -58,6 +59,7 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (TermsError, ExitCode.USAGE, "mend the terms or name another file; docs/spec/consent.md, section 4"),
     (ReceiptRefused, ExitCode.REJECTED, "the answer came whole; ask for the receipt again, or do without"),
     (WorkerRefused, ExitCode.INTERNAL, "attest again; check this machine's clock and the worker's version"),
+    (NoBus, ExitCode.USAGE, "`cloister bus watch --help` says how a bus is found"),
     (KeyFileError, ExitCode.USAGE, "`cloister owner-key new FILE` makes a signing key"),
     (SourceRefused, ExitCode.USAGE, "see `cloister seal --help`; nothing was lost"),
     (TargetRefused, ExitCode.USAGE, "nothing there was touched"),

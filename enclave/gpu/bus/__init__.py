@@ -8,6 +8,7 @@ from .ends import BusEnd as BusEnd
 from .errors import LinkBroken as LinkBroken
 from .errors import LinkError as LinkError
 from .errors import LinkTimeout as LinkTimeout
+from .errors import NoBus as NoBus
 from .errors import Reason as Reason
 from .geometry import Geometry as Geometry
 from .geometry import Side as Side

@@ -119,8 +119,8 @@ class BusEnd:
         self.detach()
         for one in (*self._out.values(), *self._in.values()):
             one.close()
-        self._words.release()
-        self._fields.release()
+        for view in (self._words, self._fields, self._memory):
+            view.release()
         with suppress(BufferError):  # a thread still holds a slot: the mapping goes with that
             self._map.close()
 

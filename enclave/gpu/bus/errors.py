@@ -41,3 +41,7 @@ class LinkBroken(LinkError):
 
 class LinkTimeout(LinkError):
     """Nothing moved before the deadline."""
+
+
+class NoBus(Exception):
+    """No bus is there to be watched; the message says what to do."""

@@ -10,6 +10,7 @@ header   bits 0-21 plaintext length   22-25 kind   26-29 lap, 1 to 15 and round 
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,6 +97,9 @@ class _Ring:
         """Let go of memory and descriptors."""
         self._door.close()
         self.words = self.fields = _CLOSED
+        for slot in self.slots:
+            with suppress(BufferError):  # somebody works in it this moment
+                slot.release()
 
     def _next_lap(self) -> None:
         self.index = 0

@@ -5,6 +5,7 @@ Whatever is not an ordinary message of a length that was seen before goes the pl
 """
 
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -19,6 +20,7 @@ from .session import Session, countdown
 
 MAX_QUEUED: Final = 1024
 MAX_LENGTHS: Final = 64
+FAREWELL_SECONDS: Final = 0.2
 _ORDINARY: Final = Kind.MESSAGE
 _MESSAGE: Final = word(Kind.MESSAGE, 0)
 _WHOLE: Final = {Kind.SPDM_MORE: Kind.SPDM, Kind.MESSAGE_MORE: Kind.MESSAGE}
@@ -133,11 +135,11 @@ class Control(Session):
         if self.broken is None:
             try:
                 with self._out:
-                    slot, header = self._out.reserve(0.0), word(Kind.CLOSE, 0)
+                    slot, header = self._out.reserve(FAREWELL_SECONDS), word(Kind.CLOSE, 0)
                     slot[:TAG] = self._sealer.seal(b"", header)
                     self._out.publish(header)
             except LinkError:
-                pass  # the ring is full or the session dead: the other end will see that we are gone
+                pass  # the ring stays full or the session is dead: the other end will see that we are gone
             self._fail(LinkBroken(Reason.CLOSED))
 
     def _receive(self, timeout: float) -> tuple[Kind, bytes]:
@@ -184,6 +186,14 @@ class Control(Session):
             if len(starts) == 1 and self._direct and len(self._out_cuts) < MAX_LENGTHS:
                 self._out_cuts[len(data)] = tuple(slot[: len(data) + TAG] for slot in ring.slots)
 
+    def _let_go(self) -> None:
+        cuts = [*self._out_cuts.values(), *self._cuts_seen.values()]
+        self._out_cuts, self._cuts_seen, self._in_cuts = {}, {}, {}
+        for each in cuts:
+            for view in each:
+                with suppress(BufferError):  # a thread works in it this moment
+                    view.release()
+
     def _reserve_next(self, timeout: float) -> memoryview:
         with self._in_the_middle():
             return self._out.reserve(timeout)
@@ -194,5 +204,7 @@ class Control(Session):
             return self._fail(LinkBroken(Reason.TAG))
         if isinstance(error, LinkBroken):
             return self._fail(error)
+        if self.broken is not None and isinstance(error, Exception):  # another thread ended it under us
+            return self.broken.again()
         self._fail(LinkBroken(Reason.PROTOCOL, f"this end failed: {type(error).__name__}"))
         return error

@@ -81,8 +81,12 @@ class Session:
             for half in (*self._sealers.values(), *self._openers.values()):
                 half.erase()
             self._secrets.erase()
+            self._let_go()
             self._end.detach()
         return self.broken.again()
+
+    def _let_go(self) -> None:
+        """Drop what was cut out of the shared memory."""
 
     def _left(self) -> None:
         """The end has left the bus, or met another peer: this session is over."""
@@ -97,6 +101,10 @@ class Session:
             yield
         except LinkBroken as error:
             raise self._fail(error) from None
+        except ValueError:  # memory that another thread let go of when it ended the session
+            if self.broken is None:
+                raise
+            raise self.broken.again() from None
 
     @contextmanager
     def _in_the_middle(self) -> Iterator[None]:

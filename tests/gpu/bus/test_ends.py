@@ -282,3 +282,15 @@ def test_descriptors_travel_as_numbers() -> None:
         assert Descriptors.of(bus.descriptors.numbers()) == bus.descriptors
         with pytest.raises(ValueError, match="8 doorbells"):
             Descriptors.of((1, 2))
+
+
+def test_nothing_stays_open_when_an_end_is_closed() -> None:
+    def held() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = held()
+    for _ in range(3):
+        with two_ends() as (_, worker, device):
+            put(worker.control_out, b"x")
+            get(device.control_in)
+    assert held() == before

@@ -290,3 +290,13 @@ def test_nothing_shows_what_crossed() -> None:
 def test_the_master_secret_has_48_bytes() -> None:
     with two_ends() as (_, one, _other), pytest.raises(ValueError, match="48 bytes"):
         Link(one, bytes(32), SESSION, kinds=ANY)
+
+
+def test_a_session_that_is_over_leaves_nothing_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with two_links() as (_, worker, device):
+            for _ in range(3):
+                worker.send(b"x")
+                device.receive()
+    assert len(os.listdir("/proc/self/fd")) == before
