@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .azure import app as azure
 from .broker import app as broker
 from .bus import app as bus
 from .collateral import app as collateral
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(azure)
 app.add_typer(broker)
 app.add_typer(bus)
 app.add_typer(collateral)

@@ -21,10 +21,11 @@ _PIECE = 1 << 16
 class TlsSocket:
     """What `http.client` needs of a socket, over TLS by way of memory."""
 
-    def __init__(self, raw: socket.socket, host: str) -> None:
+    def __init__(self, raw: socket.socket, host: str, *, tls12: bool = False) -> None:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION if tls12 else SSL.TLS1_3_VERSION)
         self._raw = raw
+        self._readers, self._closed = 0, False
         self._tls = SSL.Connection(context, None)
         if _address(host) is None:
             self._tls.set_tlsext_host_name(host.encode("idna"))
@@ -58,13 +59,22 @@ class TlsSocket:
         return len(data)
 
     def makefile(self, _mode: str, *_: Any, **__: Any) -> io.BufferedReader:
-        """A reader over the connection."""
+        """A reader over the connection, which stays open as long as it does, as with any socket."""
+        self._readers += 1
         return io.BufferedReader(_Reader(self))
 
     def close(self) -> None:
-        """Close it."""
-        with suppress(OSError):
-            self._raw.close()
+        """Close it, once its last reader is."""
+        self._closed = True
+        if not self._readers:
+            with suppress(OSError):
+                self._raw.close()
+
+    def reader_closed(self) -> None:
+        """One reader less."""
+        self._readers -= 1
+        if self._closed:
+            self.close()
 
     def _carried(self, step: Any) -> Any:
         while True:
@@ -97,15 +107,20 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._tls.reader_closed()
+
     def readinto(self, buffer: Any) -> int:
         return self._tls.recv_into(memoryview(buffer))
 
 
-def connect(host: str, port: int, ca: bytes | None, timeout: float) -> TlsSocket:
+def connect(host: str, port: int, ca: bytes | None, timeout: float, *, tls12: bool = False) -> TlsSocket:
     """A connection to whoever proves to be `host` under `ca` (PEM), or the system's roots. Raises OSError."""
-    roots = x509.load_pem_x509_certificates(ca) if ca is not None else _system_roots()
+    roots = x509.load_pem_x509_certificates(ca) if ca is not None else system_roots()
     raw = socket.create_connection((host, port), timeout)
-    tls = TlsSocket(raw, host)
+    tls = TlsSocket(raw, host, tls12=tls12)
     try:
         leaf, *between = tls.handshake()
         builder = PolicyBuilder().store(Store(roots)).time(datetime.now(UTC))
@@ -128,7 +143,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _system_roots() -> list[x509.Certificate]:
+def system_roots() -> list[x509.Certificate]:
+    """The certificates that this system trusts. Raises OSError where it has no file of them."""
     file = ssl.get_default_verify_paths().cafile
     if file is None:
         raise OSError("this system has no file of root certificates: name the broker's with ca")

@@ -59,10 +59,14 @@ class BrokerAddress:
 
 
 class HttpTransport:
-    """`Transport` over sockets of its own: a connection for each request."""
+    """`Transport` over sockets of its own: a connection for each request.
 
-    def __init__(self, address: BrokerAddress, *, timeout: float = TIMEOUT) -> None:
+    `tls12` lets TLS 1.2 do, for services of others that do not carry keys under it.
+    """
+
+    def __init__(self, address: BrokerAddress, *, timeout: float = TIMEOUT, tls12: bool = False) -> None:
         self._address = address
+        self._tls12 = tls12
         self._timeout = timeout
         parts = urlsplit(address.url)
         self._secure = parts.scheme == "https"
@@ -94,7 +98,9 @@ class HttpTransport:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         if self._secure:
             try:
-                secured: TlsSocket = connect(self._host, self._port, self._address.ca, self._timeout)
+                secured: TlsSocket = connect(
+                    self._host, self._port, self._address.ca, self._timeout, tls12=self._tls12
+                )
             except OSError as error:
                 raise BrokerUnreachable(f"no TLS: {error}", broker=self.name) from None
             connection.sock = secured
