@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from .model_files import pickled_files, used_files
+from .model_files import name_in, pickled_files, used_files
 
 CHUNK = 1 << 20
 
@@ -49,7 +49,7 @@ class DirectoryFiles:
         self._directory = directory
         try:
             pickled = pickled_files(directory)
-            self._sizes = {path.name: path.stat().st_size for path in used_files(directory)}
+            self._sizes = {name_in(directory, path): path.stat().st_size for path in used_files(directory)}
         except OSError as error:
             raise FilesError(f"{directory} cannot be read: {error}") from None
         if pickled:

@@ -10,8 +10,14 @@ _CHUNK = 1 << 20
 
 
 def used_files(directory: Path) -> list[Path]:
-    """What loading may read: configuration, tokenizer, chat template, safetensors. Sorted by name."""
-    return sorted(path for path in directory.iterdir() if path.is_file() and loading_reads(path.name))
+    """What loading may read: configuration, tokenizer, chat template, pooling, weights. Sorted by name."""
+    paths = [*directory.iterdir(), *directory.glob("*/config.json")]
+    return sorted(path for path in paths if path.is_file() and loading_reads(name_in(directory, path)))
+
+
+def name_in(directory: Path, path: Path) -> str:
+    """A file's name as `ModelFiles` has it: its path below the directory, with slashes."""
+    return path.relative_to(directory).as_posix()
 
 
 def pickled_files(directory: Path) -> list[str]:
@@ -24,7 +30,7 @@ def model_root(directory: Path) -> bytes:
 
     Any changed, added, removed or renamed file of them changes the root. Raises OSError.
     """
-    return content_root({path.name: _file_hash(path) for path in used_files(directory)})
+    return content_root({name_in(directory, path): _file_hash(path) for path in used_files(directory)})
 
 
 def _file_hash(path: Path) -> bytes:

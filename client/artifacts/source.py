@@ -1,6 +1,7 @@
 """A directory to be sealed: which of its files, in which order, and their bytes."""
 
 import os
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -80,7 +81,11 @@ class Source:
 
 def _found(directory: Path, kind: Kind) -> dict[str, int]:
     try:
-        walk = directory.rglob("*") if kind is Kind.DOCUMENTS else directory.iterdir()
+        walk = (
+            directory.rglob("*")
+            if kind is Kind.DOCUMENTS
+            else chain(directory.iterdir(), directory.glob("*/*"))
+        )
         paths = [path for path in walk if path.is_file()]
         sizes = {path.relative_to(directory).as_posix(): path.stat().st_size for path in paths}
     except OSError as error:

@@ -15,6 +15,7 @@ from .encoder import EncoderSet
 from .forward import ForwardPass, make_arena
 from .grammar import Grammars, Matcher, allowed
 from .interface import (
+    EmbeddingEvent,
     EngineError,
     EngineOptions,
     EngineStats,
@@ -33,7 +34,7 @@ from .loading import Loaded, load_model
 from .plan import StepPlan
 from .sampling import Chosen, Rules, choose
 from .scheduler import Scheduler
-from .sequences import Piece, Sequence
+from .sequences import Piece, Sequence, Text
 
 _log = logging.getLogger(__name__)
 _COMPILE_WAIT = 0.01
@@ -122,7 +123,10 @@ class EmbeddedEngine:
         compiling = self._compiling.pop(request_id, None)
         if compiling is not None:
             compiling[1].cancel()
-        if compiling is not None or self._release(request_id):
+        item = self._release(request_id)
+        if isinstance(item, Text):
+            self._unreported.append(EmbeddingEvent(id=request_id, error="cancelled"))
+        elif compiling is not None or item is not None:
             self._unreported.append(TokenEvent(id=request_id, finish="cancelled"))
 
     def has_work(self) -> bool:
@@ -289,11 +293,11 @@ class EmbeddedEngine:
         self._release(sequence.request.id)
         self._scheduler.ended(1)
 
-    def _release(self, request_id: str) -> bool:
+    def _release(self, request_id: str) -> Sequence | Text | None:
         item = self._scheduler.remove(request_id)
         if isinstance(item, Sequence):
             item.rules.erase()
-        return item is not None
+        return item
 
 
 def _grammars(files: ModelFiles, vocabulary: int) -> Grammars | None:

@@ -49,14 +49,18 @@ def build(
     *,
     dtype: str,
     device: str,
+    optional: tuple[str, ...] = (),
 ) -> Loaded:
-    """The model of one of these `architectures` that `config` describes. Raises ModelRefused."""
+    """The model of one of these `architectures` that `config` describes. Raises ModelRefused.
+
+    Tensors named in `optional` may be missing or too many: nothing that is computed needs them.
+    """
     if type(config) not in architectures:
         raise ModelRefused(f"{files.label} is a {config.model_type}, which is no architecture for this use")
     try:
         tensors = load_tensors(files, weight_files(files), dtype=DTYPES[dtype], device=device)
         check_finite(files, tensors.by_name)
-        model = _assemble(files, architectures[type(config)], config, tensors, DTYPES[dtype])
+        model = _assemble(files, architectures[type(config)], config, tensors, DTYPES[dtype], optional)
     except FilesError as error:
         raise ModelRefused(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -72,7 +76,7 @@ def check_files(files: ModelFiles) -> dict[str, Any]:
     """Refuse files by their names and config.json, before any weights are read; config.json's settings."""
     if "adapter_config.json" in files.sizes:
         raise ModelRefused(f"{files.label} is an adapter: give its base model, then load it as an adapter")
-    config = read_json(files, "config.json")
+    config: dict[str, Any] = read_json(files, "config.json")
     if "auto_map" in config:
         raise ModelRefused(
             f"{files.label}: config.json asks for code of its own (auto_map), which is never run: "
@@ -83,14 +87,14 @@ def check_files(files: ModelFiles) -> dict[str, Any]:
     return config
 
 
-def read_json(files: ModelFiles, name: str) -> dict[str, Any]:
-    """A JSON object from a file. Raises ModelRefused."""
+def read_json(files: ModelFiles, name: str, kind: type = dict) -> Any:
+    """A JSON object from a file, or another `kind` of value. Raises ModelRefused."""
     try:
         value = json.loads(files.read(name))
     except (FilesError, ValueError, RecursionError) as error:
         raise ModelRefused(f"{files.label}: {name} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelRefused(f"{files.label}: {name} does not hold a JSON object")
+    if not isinstance(value, kind):
+        raise ModelRefused(f"{files.label}: {name} does not hold a JSON {kind.__name__}")
     return value
 
 
@@ -121,7 +125,12 @@ def read_config(files: ModelFiles, settings: dict[str, Any]) -> PreTrainedConfig
 
 
 def _assemble(
-    files: ModelFiles, architecture: Any, config: PreTrainedConfig, tensors: Tensors, dtype: torch.dtype
+    files: ModelFiles,
+    architecture: Any,
+    config: PreTrainedConfig,
+    tensors: Tensors,
+    dtype: torch.dtype,
+    optional: tuple[str, ...],
 ) -> PreTrainedModel:
     transformers_logging.disable_progress_bar()
     model, report = architecture.from_pretrained(
@@ -132,7 +141,7 @@ def _assemble(
         ignore_mismatched_sizes=True,  # so that the report names them
         output_loading_info=True,
     )
-    _check_report(files, report)
+    _check_report(files, report, optional)
     return model
 
 
@@ -152,9 +161,9 @@ def _check_config(config: Any) -> None:
             raise ModelRefused(f"{type(config).__name__} has no {name}: the architecture is not supported")
 
 
-def _check_report(files: ModelFiles, report: dict[str, Any]) -> None:
+def _check_report(files: ModelFiles, report: dict[str, Any], optional: tuple[str, ...]) -> None:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(str(name) for name in report.get(kind) or ())
+        names = sorted(str(name) for name in report.get(kind) or () if name not in optional)
         if names:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise ModelRefused(

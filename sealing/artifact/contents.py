@@ -20,6 +20,9 @@ MODEL_NAMES: Final = frozenset(
         "chat_template.jinja",
         "chat_template.json",
         "model.safetensors.index.json",
+        "modules.json",
+        "1_Pooling/config.json",
+        "sentence_bert_config.json",
     }
 )
 
