@@ -5,7 +5,6 @@ refuse, so the frame is declared in `pkix`; decoding, keys and signatures are `c
 What depends on bytes alone is remembered; validity is judged each time.
 """
 
-import base64
 import binascii
 import re
 from collections.abc import Iterable
@@ -94,7 +93,7 @@ def pem_blocks(raw: bytes, label: bytes) -> list[bytes]:
             raise MalformedEvidence(f"something else than PEM blocks of {label.decode()}")
         offset = match.end()
         try:
-            found.append(base64.b64decode(b"".join(match[2].split()), validate=True))
+            found.append(binascii.a2b_base64(b"".join(match[2].split()), strict_mode=True))
         except binascii.Error as error:
             raise MalformedEvidence(f"PEM is not base64: {error}") from None
     if not found or len(found) > MAX_CERTIFICATES or raw[offset:].strip(b" \t\r\n\0"):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -129,7 +130,7 @@ class Verdict:
         if len(set(subjects)) != len(subjects):
             raise RuntimeError(f"two sheets for one subject: {subjects}")
         return cls(
-            results=tuple(result for sheet in sheets for result in sheet.results()),
+            results=tuple(chain.from_iterable(sheet.results() for sheet in sheets)),
             required=frozenset((s.subject, check) for s in sheets for check in s.required),
             claims=MappingProxyType({s.subject: MappingProxyType(s.claims) for s in sheets}),
             **fields,
@@ -138,8 +139,8 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         """True if something was required, all of it passed, and no check at all failed."""
-        passed = {(r.subject, r.check) for r in self.results if r.outcome is Outcome.PASS}
-        failed = any(r.outcome is Outcome.FAIL for r in self.results)
+        passed = {(who, check) for check, who, outcome, _, _ in self.results if outcome is Outcome.PASS}
+        failed = any(outcome is Outcome.FAIL for _, _, outcome, _, _ in self.results)
         return bool(self.required) and self.required <= passed and not failed
 
     @property
