@@ -90,7 +90,7 @@ _TABLE: Mapping[str, str] = {
         snp.chip-id snp.chip-allowed snp.csp-id snp.report-id
         dcap.platform dcap.pck-not-revoked
         nvidia.ocsp nvidia.device nvidia-list.distinct
-        tpm.ak-pinned nras.distinct
+        tpm.ak-pinned nras.distinct nras-device.device
         """,
     TrustClaim.CONFIGURATION: """
         bundle.cpu-tee bundle.devices evidence.policy composite.format

@@ -127,6 +127,12 @@ class NrasDeviceCheck(CheckId):
         "the device is of a model that the policy does not list",
         "add the model to the policy if you trust it",
     )
+    DEVICE = (
+        "nras-device.device",
+        f"{_GUIDE} (ueid); policy (ueids)",
+        "the token is about a device that the policy does not list",
+        "ask about the devices you mean; add the ueid if you trust the device",
+    )
     DRIVER = (
         "nras-device.driver",
         f"{_GUIDE} (gpu-driver-version); policy (drivers)",

@@ -76,6 +76,8 @@ def _chain_faults(prefix: str, claims: Mapping[str, Any], older: str) -> list[st
 def _check_versions(sheet: Sheet, kind: str, claims: Mapping[str, Any], rules: NrasPolicy) -> None:
     model = str(claims.get("hwmodel")).replace("_", "").split(" ")[0]
     _listed(sheet, Check.MODEL, model, rules.models)
+    if rules.ueids is not None:
+        _listed(sheet, Check.DEVICE, _text(claims.get("ueid")), rules.ueids)
     if kind == SWITCH:
         sheet.record(Check.DRIVER, True, "a switch has none", "")
     else:

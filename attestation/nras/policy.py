@@ -13,15 +13,17 @@ LONGEST_SKEW = 300
 class NrasPolicy:
     """The [nras] section. None in a list is the spelled-out "any".
 
-    `key_issuers`: SHA-256 of the SubjectPublicKeyInfo of the authorities whose certificates the
-    service's keys must carry. Signing keys live two days and a key set is not signed, so without
-    them (None, `trust_collateral_keys = true`) a key is as good as whoever supplied the
-    collateral. NVIDIA publishes no root for this service that could be pinned here.
+    `ueids` are the devices that a response may be about, by the serial number of the leaf
+    certificate in decimal; None takes any. `key_issuers`: SHA-256 of the SubjectPublicKeyInfo of the
+    authorities whose certificates the service's keys must carry. Signing keys live two days and a
+    key set is not signed, so without them (None, `trust_collateral_keys = true`) a key is as good as
+    whoever supplied the collateral. NVIDIA publishes no root for this service that could be pinned here.
     """
 
     count: int
     key_issuers: frozenset[bytes] | None
     models: frozenset[str]
+    ueids: frozenset[str] | None
     drivers: frozenset[str] | None
     vbios: frozenset[str] | None
     max_clock_skew: int
@@ -38,6 +40,7 @@ class NrasPolicy:
             count=section.integer("count", 1, 64),
             key_issuers=None if any_key else section.digests("key_issuers", 32),
             models=section.texts("models", hint='for example ["GH100"]'),
+            ueids=section.texts("ueids") if "ueids" in section else None,
             drivers=None if any_driver else section.texts("drivers"),
             vbios=None if any_vbios else section.texts("vbios"),
             max_clock_skew=section.integer("max_clock_skew", 0, LONGEST_SKEW, 0),

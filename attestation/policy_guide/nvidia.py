@@ -214,6 +214,15 @@ NRAS = Guide(
             writing=Writing.ALWAYS,
         ),
         Key(
+            name="ueids",
+            type="array of strings",
+            default="any device",
+            meaning="The devices, by the ueid that the service gives: the serial number of the device's leaf"
+            " certificate, in decimal. Without it a genuine response about another device passes.",
+            value=fill("an array of ueids"),
+            writing=Writing.STRICT,
+        ),
+        Key(
             name="drivers",
             type="array of strings",
             default="required, unless allow_any_driver",
@@ -255,6 +264,7 @@ NRAS = Guide(
             "authorities of the service's keys", any_value="whoever supplies the key set can sign tokens"
         ),
         "models": only("models"),
+        "ueids": restricted("devices", "devices: any genuine one, whoever's"),
         "drivers": only("driver versions", any_value="any driver version"),
         "vbios": only("VBIOS versions", any_value="any VBIOS version"),
         "max_clock_skew": allowance("seconds that clocks may differ", "clocks may not differ"),

@@ -191,6 +191,7 @@ EXPIRED = issue("signer", KEY, (CA.subject, CA_KEY), start=NOW - timedelta(days=
 FOREIGN = issue("signer", KEY, (CA.subject, OTHER))
 TWO = (token(DEVICE), token(device(ueid="2")))
 REFUSED: list[tuple[bytes, dict[str, Any], dict[str, Any], set[CheckId]]] = [
+    (response(), {"ueids": ["7"]}, {}, {NrasDeviceCheck.DEVICE}),
     (response(kid="two"), {}, {}, {NrasCheck.KEY, NrasCheck.SIGNATURE, NrasDeviceCheck.SIGNATURE}),
     (response(), {}, {"keys": key_set(EXPIRED, CA)}, {NrasCheck.KEY}),
     (response(), {}, {"keys": key_set(FOREIGN, CA)}, {NrasCheck.KEY}),
@@ -277,3 +278,9 @@ def test_every_check_has_a_vector_that_it_refuses() -> None:
     refused = {check for entry in REFUSED for check in entry[-1]}
     # The manifests' flags are refused one by one above.
     assert set(NrasCheck) | set(NrasDeviceCheck) <= refused | {NrasDeviceCheck.RIMS}
+
+
+def test_a_listed_device_passes_and_without_a_list_any_does() -> None:
+    assert accepted(*judge(response(), rules(ueids=["1", "7"])))
+    checked = {result.check for sheet in judge(response()) for result in sheet.results()}
+    assert NrasDeviceCheck.DEVICE not in checked
