@@ -34,7 +34,7 @@ FILLS: dict[str, dict[str, str]] = {
     | {"minimum_svn": "100", "security_policies": f'["{H[32]}"]'},
     "maa": {"issuer": '"https://x.attest.azure.net"', "keys": f'["{H[32]}"]', "measurements": MEASURED}
     | {"policy_hashes": '["x"]'},
-    "nras": {"count": "1", "key_issuers": f'["{H[32]}"]', "models": '["GH100"]'}
+    "nras": {"count": "1", "key_issuers": f'["{H[32]}"]', "models": '["GH100"]', "ueids": '["1"]'}
     | {"drivers": '["570.1"]', "vbios": '["96.00.5E.00.01"]'},
     "tpm": {"ak_vendors": '["google"]', "pcrs": PCRS, "ak_keys": f'["{H[32]}"]'},
     "nitro": {"pcrs": f'{{ 0 = ["{H[48]}"] }}'},
