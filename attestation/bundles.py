@@ -87,9 +87,10 @@ def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | Non
         return
     found = workload.software
     sheet.record(Check.WORKLOAD_SOFTWARE, found in rules.software, found, _listed(rules.software))
-    models = None if rules.allow_any_model else Pins(rules.models, rules.named_models)
+    owners = {owner.hex() for owner in rules.owners} | {""}
+    models = None if rules.allow_any_model else Pins(rules.models, rules.named_models, owners)
     _match(sheet, Check.WORKLOAD_MODELS, workload.models, models)
-    adapters = None if rules.allow_any_adapter else Pins(rules.adapters, rules.named_adapters)
+    adapters = None if rules.allow_any_adapter else Pins(rules.adapters, rules.named_adapters, owners)
     _match(sheet, Check.WORKLOAD_ADAPTERS, workload.adapters, adapters)
     in_force = set(workload.policies)
     allowed = in_force <= rules.policies
@@ -101,25 +102,32 @@ def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | Non
 
 
 class Pins(NamedTuple):
-    """Roots that may be loaded under any name, and those that may under one."""
+    """Roots that may be loaded under any name, and those that may under one; owners who may state roots."""
 
     roots: frozenset[bytes]
     named: frozenset[tuple[str, bytes]]
+    owners: set[str]
 
     def allow(self, item: LoadedModel) -> bool:
-        return item.root in self.roots or (item.name, item.root) in self.named
+        pinned = item.root in self.roots or (item.name, item.root) in self.named
+        return pinned and item.owner in self.owners
 
     def __str__(self) -> str:
         named = [f"{name}={root.hex()}" for name, root in self.named]
-        return _listed([*(root.hex() for root in self.roots), *named])
+        listed = _listed([*(root.hex() for root in self.roots), *named])
+        return listed + (f"; owners {_listed(self.owners - {''})}" if self.owners != {""} else "")
 
 
 def _match(sheet: Sheet, check: CheckId, loaded: Iterable[LoadedModel], allowed: Pins | None) -> None:
-    found = _listed(f"{item.name}={item.root.hex()}" for item in loaded)
+    found = _listed(f"{item.name}={item.root.hex()}{_of(item)}" for item in loaded)
     if allowed is None:
         sheet.record(check, True, found, "any, as the policy spells out")
     else:
         sheet.record(check, all(map(allowed.allow, loaded)), found, str(allowed))
+
+
+def _of(item: LoadedModel) -> str:
+    return f" as owner {item.owner} states" if item.owner else ""
 
 
 def _devices(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:

@@ -69,14 +69,14 @@ class BundleCheck(CheckId):
     WORKLOAD_MODELS = (
         "workload.models",
         "DESIGN 4 (workload)",
-        "a model is loaded whose root the policy does not list, or lists under another name",
-        "add name=root to [workload] models if you trust it",
+        "a model is loaded whose root the policy does not list, or under another name, or owned by others",
+        "add name=root to [workload] models, and the owner of a sealed one to owners, if you trust them",
     )
     WORKLOAD_ADAPTERS = (
         "workload.adapters",
         "DESIGN 4 (workload)",
-        "an adapter is loaded whose root the policy does not list, or lists under another name",
-        "add name=root to [workload] adapters if you trust it",
+        "an adapter is loaded whose root the policy does not list, or under another name, or owned by others",
+        "add name=root to [workload] adapters, and the owner of a sealed one to owners, if you trust them",
     )
     WORKLOAD_POLICIES = (
         "workload.policies",

@@ -37,10 +37,11 @@ DEFAULT_NONCE_AGE = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadPolicy:
-    """What may be loaded in the worker. Roots are 32 bytes; an empty set allows none.
+    """What may be loaded in the worker. Roots and key hashes are 32 bytes; an empty set allows none.
 
     A root in `models` or `adapters` may be loaded under any name, one in `named_models` or
-    `named_adapters` under its own alone. One of `consents` must be in force if any is named, and
+    `named_adapters` under its own alone. A root that the worker did not compute is the statement of
+    an owner, who must be one of `owners`. One of `consents` must be in force if any is named, and
     none may be if none is.
     """
 
@@ -49,6 +50,7 @@ class WorkloadPolicy:
     adapters: frozenset[bytes]
     named_models: frozenset[tuple[str, bytes]]
     named_adapters: frozenset[tuple[str, bytes]]
+    owners: frozenset[bytes]
     policies: frozenset[str]
     consents: frozenset[str]
     clocks: frozenset[str]
@@ -69,6 +71,7 @@ class WorkloadPolicy:
             adapters=adapters,
             named_models=named_models,
             named_adapters=named_adapters,
+            owners=section.digests("owners", 32, []),
             policies=section.texts("policies", []),
             consents=section.texts("consents", []),
             clocks=section.choices("clocks", {"host", "tee"}, ["tee"]),

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from enclave.artifacts.shelf import Place, place_of
 from enclave.engine.interface import EngineOptions
+from enclave.release import BrokerAddress
 
 SOFTWARE = "cloister 0.1.0"
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
@@ -21,20 +23,26 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One worker's settings. `adapters` and `encoders` map names to directories, `issuers` are PEM keys.
+    """One worker's settings. `adapters` and `encoders` map names to places, `issuers` are PEM keys.
 
+    A place is a directory (Path), or the address of a sealed artifact (text), whose key the `brokers` have:
+    URLs, `broker_ca` a PEM that their certificates chain to; `threshold` of them if they hold shares.
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
     `documents` maps names to directories of text, which need a consent that says who may read them.
     """
 
-    model: Path
+    model: Place
     name: str
-    adapters: Mapping[str, Path] = field(default_factory=dict)
+    adapters: Mapping[str, Place] = field(default_factory=dict)
     encoders: Mapping[str, Path] = field(default_factory=dict)
     issuers: tuple[str, ...] = ()
     engine: EngineOptions = field(default_factory=EngineOptions)
     consent: Path | None = None
     documents: Mapping[str, Path] = field(default_factory=dict)
+    brokers: tuple[str, ...] = ()
+    broker_ca: str | None = None
+    broker_plaintext: bool = False
+    threshold: int = 1
     host: str = "127.0.0.1"
     port: int = 8420
 
@@ -50,6 +58,20 @@ class Configuration:
 
         if self.documents and self.consent is None:
             raise ConfigurationError("documents need a consent, which says to whom they may be quoted")
+        self._check_brokers()
+
+    def addresses(self) -> list[BrokerAddress]:
+        """The brokers. ValueError for what is no address of one."""
+        ca = self.broker_ca.encode() if self.broker_ca else None
+        return [BrokerAddress(url=url, ca=ca, plaintext=self.broker_plaintext) for url in self.brokers]
+
+    def _check_brokers(self) -> None:
+        try:
+            self.addresses()
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        if self.threshold < 1 or (self.threshold > 1 and self.threshold > len(self.brokers)):
+            raise ConfigurationError(f"{self.threshold} of {len(self.brokers)} brokers is not k of n")
 
     def measured(self) -> dict[str, Any]:
         """What goes into the measurement: JSON values."""
@@ -68,6 +90,10 @@ class Configuration:
             "consent": str(self.consent) if self.consent else None,
             "encoders": {name: str(path) for name, path in self.encoders.items()},
             "documents": {name: str(path) for name, path in self.documents.items()},
+            "brokers": list(self.brokers),
+            "broker_ca": self.broker_ca,
+            "broker_plaintext": self.broker_plaintext,
+            "threshold": self.threshold,
             "host": self.host,
             "port": self.port,
         }
@@ -76,14 +102,18 @@ class Configuration:
     def from_tables(cls, table: Mapping[str, Any]) -> Self:
         """The configuration in the union of `measured` and `local`."""
         return cls(
-            model=Path(table["model"]),
+            model=place_of(table["model"]),
             name=table["name"],
-            adapters={name: Path(path) for name, path in table["adapters"].items()},
+            adapters={name: place_of(path) for name, path in table["adapters"].items()},
             encoders={name: Path(path) for name, path in table.get("encoders", {}).items()},
             issuers=tuple(table["issuers"]),
             engine=EngineOptions(**table["engine"]),
             consent=Path(table["consent"]) if table["consent"] else None,
             documents={name: Path(path) for name, path in table.get("documents", {}).items()},
+            brokers=tuple(table.get("brokers", ())),
+            broker_ca=table.get("broker_ca"),
+            broker_plaintext=table.get("broker_plaintext", False),
+            threshold=table.get("threshold", 1),
             host=table["host"],
             port=table["port"],
         )

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +15,26 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from attestation import Bundle, LoadedModel, Workload
+from attestation import Bundle, Workload
 from attestation.binding import NONCE_SIZE, sha256
 from sealing.consent import Consent, Manifest
 from sealing.errors import ConsentRefused, MalformedDocument
+from sealing.kbs import Bound
 from sealing.ohttp import encode_key_configs
 
 from .api.app import build
 from .api.service import Service
 from .api.tenants import Issuer, Tenants
+from .artifacts.holdings import Holdings
+from .artifacts.library import Findings, Library
+from .artifacts.shelf import Releaser, Shelf
 from .configuration import SOFTWARE, Configuration
 from .consent.admission import admit, own_measurement
 from .consent.layer import ConsentLayer
 from .documents.shelf import Documents, Folder
+from .engine.interface import EngineError
 from .engine.runner import EngineRunner
-from .files import DirectoryFiles, FilesError
+from .files import FilesError, ModelFiles
 from .gateway.app import Gateway
 from .gateway.desk import EvidenceDesk
 from .gateway.metrics import Metrics
@@ -38,13 +43,12 @@ from .gateway.plain import Application
 from .gateway.replay import ReplayCache
 from .identity import Identity
 from .memory import harden_process
-from .model_files import model_root
 from .receipts.journal import EvidenceJournal
 from .receipts.layer import ReceiptLayer
+from .release.errors import ReleaseError
 from .tee.gather import gather
 from .tee.interface import CollateralSource, CpuTee, Device
 from .tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
-from .text import TextModel
 
 if TYPE_CHECKING:
     from .engine.embedded import EmbeddedEngine
@@ -52,9 +56,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROTATION_CHECK = 60.0
+EXPIRY_CHECK = 1.0
 STOP_GRACE = 3
 REFUSED = 10
-"""Exit status of a worker that the parties did not agree to."""
+"""Exit status of a worker that may not load what it should: no consent, no key, another artifact."""
 KEPT_FOR_ANSWERS = 128
 """One-time keys that asking for evidence, which anybody may, cannot use up."""
 MAX_HEAD = 512 * 1024
@@ -62,7 +67,7 @@ MAX_CONNECTIONS = 1024
 
 
 class Worker:
-    """One worker's parts. `workload` is what is loaded right now, as the evidence says it."""
+    """One worker's parts."""
 
     def __init__(
         self,
@@ -77,23 +82,32 @@ class Worker:
         self._devices = devices
         self._collateral = collateral
         self._issuers = [Issuer.from_pem(pem.encode()) for pem in configuration.issuers]
-        workload = _workload(configuration, self._issuers)
         self._documents = {n: Documents.read(Folder(p)) for n, p in configuration.documents.items()}
-        manifest = self._agreed(configuration, workload)
-        self.workload = replace(workload, consent=manifest.digest if manifest else "").to_bytes()
-        engine = _engine(configuration)
-        log.info("weights are in %s memory", engine.weights_memory)
-        self._runner = EngineRunner(engine)
+        findings = Findings.of(configuration)
+        bare = _workload(configuration, self._issuers)
+        planned = Workload.from_bytes(findings.listed_in(Holdings(bare)).workload)
+        manifest = self._agreed(configuration, planned)
+        bare = replace(bare, consent=manifest.digest if manifest else "")
+        self._library = Library(findings, Shelf(self._releaser(configuration)), Holdings(bare))
+        self._engine = self._library.load(_engine_maker(configuration))
+        log.info("weights are in %s memory", self._engine.weights_memory)
+        self._runner = EngineRunner(self._engine)
+        texts = dict(self._library.texts)
         service = Service(
             configuration.name,
-            TextModel(configuration.model),
+            texts.pop(configuration.name),
             self._runner,
-            roots={loaded.name: loaded.root for loaded in (*workload.models, *workload.adapters)},
-            encoders={name: TextModel(path) for name, path in configuration.encoders.items()},
+            holdings=self._library.holdings,
+            encoders=texts,
             fingerprint=f"fp_{sha256(self.workload).hex()[:16]}",
         )
         self.application = self._under(manifest, build(service, Tenants(self._issuers)))
         self._journal = EvidenceJournal(self._gather_for_hour)
+
+    @property
+    def workload(self) -> bytes:
+        """What is loaded right now, as the evidence says it."""
+        return self._library.holdings.workload
 
     def gateway(self) -> Gateway:
         """The ASGI application to expose."""
@@ -125,10 +139,33 @@ class Worker:
             self._identity.maintain()
             await asyncio.sleep(ROTATION_CHECK)
 
+    async def keep_holdings_current(self) -> None:
+        """Unload what has expired; runs until cancelled."""
+        while True:
+            await self._library.maintain(self._runner, self._engine)
+            await asyncio.sleep(EXPIRY_CHECK)
+
     def close(self) -> None:
-        """Stop the engine, erase the keys."""
+        """Stop the engine, erase weights and keys."""
         self._runner.close()
+        self._engine.erase()
         self._identity.erase()
+
+    def _releaser(self, configuration: Configuration) -> Releaser | None:
+        """Where keys of sealed artifacts come from; None if no broker is named."""
+        if not configuration.brokers:
+            return None
+        from .artifacts.brokers import Brokers
+        from .release import Attester, HttpTransport
+
+        attester = Attester(
+            cpu=self._cpu,
+            devices=self._devices,
+            collateral=self._collateral,
+            bound=lambda: Bound(keyset=self._identity.keyset_bytes, workload=self.workload),
+        )
+        transports = [HttpTransport(address) for address in configuration.addresses()]
+        return Brokers(transports=transports, attester=attester, threshold=configuration.threshold)
 
     def _agreed(self, configuration: Configuration, workload: Workload) -> Manifest | None:
         """What the parties agreed to, if this is to be a joint workload. Raises ConsentRefused."""
@@ -170,24 +207,21 @@ class Worker:
         )
 
 
-def _engine(configuration: Configuration) -> "EmbeddedEngine":
-    from .engine.embedded import EmbeddedEngine  # torch takes seconds to import
+def _engine_maker(configuration: Configuration) -> "Callable[[ModelFiles], EmbeddedEngine]":
+    def make(files: ModelFiles) -> "EmbeddedEngine":
+        from .engine.embedded import EmbeddedEngine  # torch takes seconds to import
 
-    engine = EmbeddedEngine.load(DirectoryFiles(configuration.model), configuration.engine)
-    for name, directory in sorted(configuration.adapters.items()):
-        engine.load_adapter(name, DirectoryFiles(directory))
-    for name, directory in sorted(configuration.encoders.items()):
-        engine.load_encoder(name, DirectoryFiles(directory))
-    return engine
+        return EmbeddedEngine.load(files, configuration.engine)
+
+    return make
 
 
 def _workload(configuration: Configuration, issuers: Sequence[Issuer]) -> Workload:
-    adapters = sorted(configuration.adapters.items())
-    models = [(configuration.name, configuration.model), *sorted(configuration.encoders.items())]
+    """What the evidence says, before anything is loaded."""
     return Workload(
         software=SOFTWARE,
-        models=tuple(LoadedModel(name=n, root=model_root(path), owner="") for n, path in models),
-        adapters=tuple(LoadedModel(name=n, root=model_root(path), owner="") for n, path in adapters),
+        models=(),
+        adapters=(),
         engine=configuration.engine_options(),
         policies=tuple(issuer.digest for issuer in issuers),
         consent="",
@@ -197,13 +231,18 @@ def _workload(configuration: Configuration, issuers: Sequence[Issuer]) -> Worklo
 
 @contextlib.asynccontextmanager
 async def _maintained(worker: Worker) -> AsyncIterator[None]:
-    task = asyncio.create_task(worker.keep_identity_fresh())
+    tasks = [
+        asyncio.create_task(worker.keep_identity_fresh()),
+        asyncio.create_task(worker.keep_holdings_current()),
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 class BoundedHead(HttpToolsProtocol):
@@ -274,7 +313,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
         worker = Worker(
             configuration, identity, SimulatedCpu(link), [SimulatedGpu(link)], SimulatedCollateral(link)
         )
-    except (ConsentRefused, FilesError, MalformedDocument) as error:
+    except (ConsentRefused, MalformedDocument, FilesError, ReleaseError, EngineError) as error:
         log.error("not started: %s", error)
         identity.erase()
         return REFUSED

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +72,16 @@ class RunningWorker:
                 listening.set()
         listening.set()
 
+    def files(self) -> list[Path]:
+        """Every regular file that the worker's processes have open or mapped, or that lies in `directory`."""
+        found = {path for path in self.directory.rglob("*") if path.is_file()}
+        group = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+        for process in group:
+            with suppress(OSError):
+                if os.getpgid(int(process.name)) == self._process.pid:
+                    found |= _opened_by(process)
+        return sorted(path for path in found if path.is_file())
+
     def interrupt(self) -> int:
         """Ctrl-C, as a person stops it; returns the exit code."""
         os.kill(self._process.pid, signal.SIGINT)
@@ -88,6 +99,15 @@ class RunningWorker:
         self._reader.join(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def _opened_by(process: Path) -> set[Path]:
+    found = {Path(os.readlink(link)) for link in (process / "fd").iterdir()}
+    for line in (process / "maps").read_text().splitlines():
+        name = line.split(maxsplit=5)[5:]
+        if name and name[0].startswith("/"):
+            found.add(Path(name[0]))
+    return found
 
 
 def cloister(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

@@ -142,6 +142,14 @@ WORKLOAD = Guide(
             value='["<name>=<root>"]',
         ),
         Key(
+            name="owners",
+            type="array of 32-byte hex",
+            default="none",
+            meaning="Key hashes of owners whose word is taken for the roots of what they sealed.",
+            weakens="An owner can state a root that its files do not have.",
+            value='["<owner>"]',
+        ),
+        Key(
             name="policies",
             type="array of strings",
             default="none",
@@ -187,6 +195,9 @@ WORKLOAD = Guide(
         "adapters": _unnamed("adapters"),
         "named_models": only("models by name", empty="models: none by name"),
         "named_adapters": only("adapters by name", empty="adapters: none by name"),
+        "owners": only(
+            "owners whose stated roots are taken", empty="owners whose stated roots are taken: none"
+        ),
         "policies": only("policies and token issuers in force"),
         "consents": only("consents in force, one of them", empty="consents in force: none"),
         "clocks": lambda clocks: extra("time by the host's clock", "time by a clock inside the TEE")(

@@ -47,13 +47,23 @@ Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Model or adapter; the base model if left out.")
 ]
 ModelDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--model", help="Directory of a Hugging Face causal model; the shipped FAQ model if left out."
+        "--model",
+        help="Directory of a Hugging Face causal model, or of a sealed one, or where that lies: http(s)://, "
+        "azblob:https://. The shipped FAQ model if left out.",
     ),
 ]
+Brokers = Annotated[
+    list[str] | None,
+    typer.Option("--broker", help="Key broker of what is sealed, https://HOST:PORT; repeat for more."),
+]
+BrokerCa = Annotated[
+    Path | None, typer.Option("--broker-ca", help="PEM file that the brokers' certificates chain to.")
+]
 Adapters = Annotated[
-    list[str] | None, typer.Option("--adapter", help="NAME=DIRECTORY of a LoRA adapter; repeat for more.")
+    list[str] | None,
+    typer.Option("--adapter", help="NAME=PLACE of a LoRA adapter; repeat for more."),
 ]
 Encoders = Annotated[
     list[str] | None,
@@ -192,6 +202,14 @@ def serve(
         list[str] | None,
         typer.Option(help="NAME=DIRECTORY of text files that the consent names; repeat for more."),
     ] = None,
+    broker: Brokers = None,
+    broker_ca: BrokerCa = None,
+    broker_plaintext: Annotated[
+        bool, typer.Option("--broker-plaintext", help="Reach brokers on loopback without TLS.")
+    ] = False,
+    threshold: Annotated[
+        int, typer.Option(min=1, max=16, help="How many brokers must agree, where each holds a share.")
+    ] = 1,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -206,6 +224,10 @@ def serve(
     settings = serving.Settings(
         *(model, name, adapter or [], engine or [], issuer or []),
         *(consent, encoder or [], tuple(documents or ())),
+        brokers=broker or [],
+        broker_ca=broker_ca,
+        broker_plaintext=broker_plaintext,
+        threshold=threshold,
     )
     _leave(serving.serve(settings, host, port, write_policy))
 

@@ -1,14 +1,15 @@
 """`cloister serve` and `cloister measure`: settings into a configuration, then the security processor."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from attestation import ExitCode
+from enclave.artifacts.library import Findings
+from enclave.artifacts.shelf import Found, Place, place_of
 from enclave.configuration import SOFTWARE, Configuration, ConfigurationError, engine_options
-from enclave.model_files import model_root
 from enclave.simulator.gpu import device_code, measurement_digest
 from enclave.simulator.measure import Measurement
 from enclave.simulator.measure import measure as measure_files
@@ -20,9 +21,12 @@ FAQ_NAME = "faq"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person typed: directories, NAME=DIRECTORY and NAME=VALUE words, PEM files."""
+    """What a person typed: places, NAME=PLACE and NAME=VALUE words, PEM files, brokers' addresses.
 
-    model: Path | None
+    A place is a directory, or where a sealed artifact lies.
+    """
+
+    model: str | None
     name: str | None
     adapters: list[str]
     engine: list[str]
@@ -30,22 +34,30 @@ class Settings:
     consent: Path | None = None
     encoders: Sequence[str] = ()
     documents: tuple[str, ...] = ()
+    brokers: Sequence[str] = ()
+    broker_ca: Path | None = None
+    broker_plaintext: bool = False
+    threshold: int = 1
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
-        model = (self.model or shipped_model()).resolve()
-        if not (model / "config.json").is_file():
+        model = shipped_model() if self.model is None else _place(self.model)
+        if isinstance(model, Path) and not (model / "config.json").is_file():
             raise ConfigurationError(f"{model} is not a model directory: it has no config.json")
         named = dict(_named("--adapter", word, "a LoRA adapter") for word in self.adapters)
         return Configuration(
             model=model,
-            name=self.name or (FAQ_NAME if self.model is None else model.name),
-            adapters=named or (_shipped_adapters(model) if self.model is None else {}),
-            encoders=dict(_named("--encoder", word, "a sentence encoder") for word in self.encoders),
-            issuers=tuple(_pem(path) for path in self.issuers),
+            name=self.name or (FAQ_NAME if self.model is None else _last(self.model)),
+            adapters=named or (_shipped_adapters(shipped_model()) if self.model is None else {}),
+            encoders=dict(_plain("--encoder", word, "a sentence encoder") for word in self.encoders),
+            issuers=tuple(_pem("--issuer", path) for path in self.issuers),
             engine=engine_options(self.engine),
             consent=self.consent.resolve() if self.consent else None,
-            documents=dict(_named("--documents", word, "text files") for word in self.documents),
+            documents=dict(_plain("--documents", word, "text files") for word in self.documents),
+            brokers=tuple(self.brokers),
+            broker_ca=_pem("--broker-ca", self.broker_ca) if self.broker_ca else None,
+            broker_plaintext=self.broker_plaintext,
+            threshold=self.threshold,
             host=host,
             port=port,
         )
@@ -54,6 +66,9 @@ class Settings:
 def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -> int:
     """Start the worker and stay until it ends; returns its exit status, 0 after Ctrl-C."""
     configuration = settings.configuration(host, port)
+    places = (configuration.model, *configuration.adapters.values())
+    if not configuration.brokers and any(isinstance(place, str) for place in places):
+        raise ConfigurationError("what is sealed needs the address of its key broker: --broker URL")
     sys.stderr.write("SIMULATED: a security processor in software measures and starts the worker\n")
     if write_policy is None:
         sys.stderr.write("clients need the policy that pins it: add --write-policy FILE\n")
@@ -78,11 +93,11 @@ def measure(settings: Settings, write_policy: Path | None, entries: bool) -> int
     write = sys.stdout.write
     write(f"snp measurement  {measured.digest.hex()}\n")
     write(f"gpu measurement  {measurement_digest(device_code(measured)).hex()}\n")
-    write(f"model root       {model_root(configuration.model).hex()}  {configuration.name}\n")
-    for name, directory in sorted(configuration.adapters.items()):
-        write(f"adapter root     {model_root(directory).hex()}  {name}\n")
-    for name, directory in sorted(configuration.encoders.items()):
-        write(f"encoder root     {model_root(directory).hex()}  {name}\n")
+    findings = Findings.of(configuration)
+    kinds = ["model"] + ["encoder"] * len(findings.encoders) + ["adapter"] * len(findings.adapters)
+    for kind, found in zip(kinds, findings, strict=True):
+        owner = f"  owner {found.loaded.owner}" if found.signed else ""
+        write(f"{kind + ' root':<17}{found.root.hex()}  {found.name}{owner}\n")
     if entries:
         for entry in measured.entries:
             write(f"{entry.sha256}  {entry.name}\n")
@@ -110,19 +125,21 @@ def _shipped_adapters(model: Path) -> dict[str, Path]:
 def _policy(configuration: Configuration, measured: Measurement) -> str:
     from enclave.api.tenants import Issuer
 
+    findings = Findings.of(configuration)
     return policy_for(
         measured.digest,
         measurement_digest(device_code(measured)),
         software=SOFTWARE,
-        models=_roots({configuration.name: configuration.model, **configuration.encoders}),
-        adapters=_roots(configuration.adapters),
+        models=_roots(findings.model, *findings.encoders),
+        adapters=_roots(*findings.adapters),
+        owners=[found.signed.manifest.owner.hash for found in findings if found.signed],
         policies=[Issuer.from_pem(pem.encode()).digest for pem in configuration.issuers],
         consents=[_consent_digest(configuration.consent)] if configuration.consent else [],
     )
 
 
-def _roots(directories: Mapping[str, Path]) -> dict[str, bytes]:
-    return {name: model_root(path) for name, path in directories.items()}
+def _roots(*found: Found) -> dict[str, bytes]:
+    return {one.name: one.root for one in found}
 
 
 def _consent_digest(path: Path) -> str:
@@ -135,16 +152,35 @@ def _consent_digest(path: Path) -> str:
         raise ConfigurationError(f"--consent {path}: {error}") from None
 
 
-def _named(option: str, word: str, kind: str) -> tuple[str, Path]:
-    name, mark, directory = word.partition("=")
-    path = Path(directory).resolve()
-    if not name or not mark or not path.is_dir():
-        raise ConfigurationError(f"{option} {word!r} is not NAME=DIRECTORY of {kind}")
-    return name, path
+def _place(word: str) -> Place:
+    place = place_of(word)
+    if isinstance(place, Path):
+        return place.resolve()
+    return place if "://" in place else str(Path(place).resolve())
 
 
-def _pem(path: Path) -> str:
+def _last(word: str) -> str:
+    """What a model is called that nobody named: the last part of its place."""
+    return Path(word.partition("?")[0]).resolve().name
+
+
+def _named(option: str, word: str, kind: str) -> tuple[str, Place]:
+    name, mark, place = word.partition("=")
+    found = _place(place)
+    if not name or not mark or (isinstance(found, Path) and not found.is_dir()):
+        raise ConfigurationError(f"{option} {word!r} is not NAME=PLACE of {kind}")
+    return name, found
+
+
+def _plain(option: str, word: str, kind: str) -> tuple[str, Path]:
+    name, place = _named(option, word, kind)
+    if not isinstance(place, Path):
+        raise ConfigurationError(f"{option} {word!r} is sealed: these are loaded plain")
+    return name, place
+
+
+def _pem(option: str, path: Path) -> str:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--issuer {path}: {error}") from None
+        raise ConfigurationError(f"{option} {path}: {error}") from None

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from enclave.engine.interface import (
     EmbeddingRequest,
@@ -28,6 +28,17 @@ from .tenants import Tenant
 MAX_TOKEN_CHARACTERS = 64
 
 
+class Held(Protocol):
+    """The books of what is loaded (artifacts/holdings.py)."""
+
+    @property
+    def roots(self) -> Mapping[str, bytes]:
+        """Roots of everything that may be used, by name."""
+
+    def permits(self, name: str, tenant: str) -> bool:
+        """Whether its owner lets `tenant` use it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, and the salt of the prefix cache that came along."""
@@ -39,7 +50,8 @@ class Caller:
 class Service:
     """The loaded model, its adapters and encoders, as the API names them. `created` is Unix seconds.
 
-    `roots` are the hashes of their files by name; `fingerprint` names what is loaded, for answers.
+    `holdings` says what may be used, by whom, and the roots of its files; without it everything may, and
+    nothing has a known root. `fingerprint` names what is loaded, for answers.
     """
 
     def __init__(
@@ -48,7 +60,7 @@ class Service:
         text: TextModel,
         runner: EngineRunner,
         *,
-        roots: Mapping[str, bytes] | None = None,
+        holdings: Held | None = None,
         encoders: Mapping[str, TextModel] | None = None,
         fingerprint: str | None = None,
     ) -> None:
@@ -57,7 +69,7 @@ class Service:
         self.text = text
         self.fingerprint = fingerprint
         self._runner = runner
-        self._roots = dict(roots or {})
+        self._holdings = holdings
         self._encoders = dict(encoders or {})
 
     @property
@@ -80,7 +92,8 @@ class Service:
             raise unknown_model(name, self._generators())
 
     def _generators(self) -> list[str]:
-        return [self.name, *sorted(self._runner.adapters)]
+        names = [self.name, *sorted(self._runner.adapters)]
+        return names if self._holdings is None else [name for name in names if name in self._holdings.roots]
 
     def chat_ids(
         self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
@@ -121,6 +134,7 @@ class Service:
         The others begin when the first has its first token, so that they find its prompt in the cache.
         `shape` is masked and read only where the engine has masks.
         """
+        self._check_permitted(request.model, caller)
         masked = shape if shape is not None and self.masks else None
         try:
             first = self._request(request, caller, ids, limit, scores, masked, alone=count == 1)
@@ -177,9 +191,19 @@ class Service:
             logprobs=scores,
         )
 
+    def _check_permitted(self, model: str, caller: Caller) -> None:
+        """ApiError 403 unless the owners of base model and adapter let the caller's tenant use them."""
+        if self._holdings is None:
+            return
+        for name in {self.name, model}:
+            if not self._holdings.permits(name, caller.tenant.name):
+                message = f"the owner of {name!r} does not let you use it"
+                raise ApiError(403, message, kind="permission_error", param="model", code="not_permitted")
+
     def _share(self, model: str, caller: Caller) -> bytes | None:
         """None without a salt, and for an adapter whose files have no known root."""
-        base, own = self._roots.get(self.name), self._roots.get(model)
+        roots = self._holdings.roots if self._holdings is not None else {}
+        base, own = roots.get(self.name), roots.get(model)
         if base is None or own is None:
             return None
         adapter = b"" if model == self.name else own

@@ -188,6 +188,11 @@ class EmbeddedEngine:
         self._adapters.unload(name)
         self._pool.forget_cached()  # another adapter of this name must not find blocks that this one read
 
+    def erase(self) -> None:
+        """Overwrite the base model's weights. The engine is of no use afterwards."""
+        for memory in self._loaded.memory:
+            memory.close()
+
     def load_encoder(self, name: str, files: ModelFiles) -> None:
         self._encoders.load(name, files)
 

@@ -14,6 +14,7 @@ def policy_for(
     software: str,
     models: Mapping[str, bytes] | Iterable[bytes],
     adapters: Mapping[str, bytes] | Iterable[bytes] = (),
+    owners: Iterable[bytes] = (),
     policies: Iterable[str] = (),
     consents: Iterable[str] = (),
     devices: int = 1,
@@ -24,7 +25,7 @@ def policy_for(
 
     `measurement` is `Measurement.digest`, `gpu_measurement` what `gpu.measurement_digest` gives, 48
     bytes each; `models` and `adapters` are 32-byte roots, by the names under which alone they may be
-    loaded, or without names; `policies` and `consents` as the
+    loaded, or without names; `owners` are key hashes; `policies` and `consents` as the
     workload lists them; `max_verdict_age` in seconds. Nothing in it is weakened but the root.
     """
     sections: dict[str, Mapping[str, object]] = {
@@ -32,6 +33,7 @@ def policy_for(
             "software": [software],
             "models": _pins(models),
             "adapters": _pins(adapters),
+            "owners": _pins(owners),
             "policies": sorted(set(policies)),
             "consents": sorted(set(consents)),
             "clocks": [clock],

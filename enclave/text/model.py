@@ -1,4 +1,4 @@
-"""A model directory's tokenizer, chat template and end tokens, read without transformers or torch.
+"""A model's tokenizer, chat template and end tokens, read without transformers or torch.
 
 Raises ModelRefused for files that are missing or not understood.
 """
@@ -13,10 +13,13 @@ from llguidance import LLTokenizer
 from tokenizers import Tokenizer
 
 from ..engine.interface import ModelRefused
+from ..files import DirectoryFiles, FilesError, ModelFiles
 from .chat import MAX_CHARACTERS, ChatTemplate, UnsupportedChat
 from .detokenizer import Detokenizer
 from .tool_form import TAGGED, ToolForm, form_of, told
 
+_TOKENIZER = "tokenizer.json"
+_TEMPLATE = "chat_template.jinja"
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -27,17 +30,19 @@ def _utc_now() -> datetime:
 class TextModel:
     """Text to token ids and back for one model. `clock` tells templates that ask for it the date."""
 
-    def __init__(self, directory: Path, clock: Callable[[], datetime] = _utc_now) -> None:
-        path = directory / "tokenizer.json"
-        if not path.is_file():
-            raise ModelRefused(f"{directory} has no tokenizer.json: save the tokenizer in its fast form")
-        source = _read(path)
+    def __init__(self, files: ModelFiles | Path, clock: Callable[[], datetime] = _utc_now) -> None:
+        if isinstance(files, Path):
+            files = _directory(files)
+        path = f"{files.label}: {_TOKENIZER}"
+        if _TOKENIZER not in files.sizes:
+            raise ModelRefused(f"{files.label} has no {_TOKENIZER}: save the tokenizer in its fast form")
+        source = _read(files, _TOKENIZER)
         self._tokenizer = _tokenizer(path, source)
-        settings = _read(directory / "tokenizer_config.json")
+        settings = _read(files, "tokenizer_config.json")
         added = [entry for entry in source.get("added_tokens") or [] if isinstance(entry, dict)]
-        named = _named_tokens(directory, settings)
-        self.eos = _end_tokens(directory, self._tokenizer, named.get("eos_token"))
-        template = _template_source(directory, settings)
+        named = _named_tokens(files, settings)
+        self.eos = _end_tokens(files, self._tokenizer, named.get("eos_token"))
+        template = _template_source(files, settings)
         self._template: ChatTemplate | None = None
         self._own_form = form_of(template)
         self._source = json.dumps(source)
@@ -122,27 +127,34 @@ class TextModel:
         return ids
 
 
-def _tokenizer(path: Path, source: dict[str, Any]) -> Tokenizer:
+def _directory(path: Path) -> ModelFiles:
+    try:
+        return DirectoryFiles(path)
+    except FilesError as error:
+        raise ModelRefused(str(error)) from None
+
+
+def _tokenizer(path: str, source: dict[str, Any]) -> Tokenizer:
     try:
         return Tokenizer.from_str(json.dumps({**source, "truncation": None, "padding": None}))
     except Exception as error:  # the tokenizers package raises nothing narrower
         raise ModelRefused(f"{path} is not a tokenizer: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(files: ModelFiles, name: str) -> dict[str, Any]:
     """A JSON object; empty if there is no such file."""
     try:
-        value = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ModelRefused(f"{path} cannot be read as JSON: {error}") from error
+        value = json.loads(files.read(name)) if name in files.sizes else {}
+    except (FilesError, ValueError, RecursionError) as error:
+        raise ModelRefused(f"{files.label}: {name} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ModelRefused(f"{path} does not hold a JSON object")
+        raise ModelRefused(f"{files.label}: {name} does not hold a JSON object")
     return value
 
 
-def _named_tokens(directory: Path, settings: dict[str, Any]) -> dict[str, str]:
+def _named_tokens(files: ModelFiles, settings: dict[str, Any]) -> dict[str, str]:
     """bos_token and so on, as the chat template sees them."""
-    stored = {**_read(directory / "special_tokens_map.json"), **settings}
+    stored = {**_read(files, "special_tokens_map.json"), **settings}
     found = {}
     for name in _NAMED_TOKENS:
         value = stored.get(name)
@@ -158,11 +170,11 @@ def _control_tokens(added: list[dict[str, Any]], template: str) -> set[str]:
     return {text for text, special in texts.items() if special or (text.strip() and text in template)}
 
 
-def _end_tokens(directory: Path, tokenizer: Tokenizer, eos_token: str | None) -> frozenset[int]:
+def _end_tokens(files: ModelFiles, tokenizer: Tokenizer, eos_token: str | None) -> frozenset[int]:
     """Every id that ends an answer: by generation_config, else config, and the tokenizer's own."""
     ends: set[int] = set()
     for name in ("generation_config.json", "config.json"):
-        value = _read(directory / name).get("eos_token_id")
+        value = _read(files, name).get("eos_token_id")
         ends = {item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)}
         if ends:
             break
@@ -170,11 +182,13 @@ def _end_tokens(directory: Path, tokenizer: Tokenizer, eos_token: str | None) ->
     return frozenset(ends if own is None else ends | {own})
 
 
-def _template_source(directory: Path, settings: dict[str, Any]) -> str | None:
-    path = directory / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    stored = _read(directory / "chat_template.json").get("chat_template") or settings.get("chat_template")
+def _template_source(files: ModelFiles, settings: dict[str, Any]) -> str | None:
+    if _TEMPLATE in files.sizes:
+        try:
+            return files.read(_TEMPLATE).decode()
+        except (FilesError, UnicodeDecodeError) as error:
+            raise ModelRefused(f"{files.label}: {_TEMPLATE} cannot be read: {error}") from error
+    stored = _read(files, "chat_template.json").get("chat_template") or settings.get("chat_template")
     if isinstance(stored, list):
         stored = {entry.get("name"): entry.get("template") for entry in stored}.get("default")
     return stored if isinstance(stored, str) else None

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -120,6 +120,16 @@ def answers(*texts: str) -> Callable[[GenerationRequest], str]:
     return lambda request: left.pop(0) if len(left) > 1 else left[0]
 
 
+@dataclass
+class Books:
+    """What the app believes to be loaded; everybody may use all of it."""
+
+    roots: Mapping[str, bytes]
+
+    def permits(self, name: str, tenant: str) -> bool:
+        return name in self.roots
+
+
 @asynccontextmanager
 async def app(
     engine: Scripted | None = None, tenants: Tenants | None = None, model: Path = FAQ, **scripted: Any
@@ -132,7 +142,7 @@ async def app(
         "faq",
         text,
         runner,
-        roots={"faq": ROOT, "sailor": b"\x02" * 32},
+        holdings=Books({"faq": ROOT, "sailor": b"\x02" * 32}),
         encoders={"minilm": text},
         fingerprint="fp_test",
     )

@@ -1,0 +1,70 @@
+"""What is loaded right now: as the workload says it, who may use it, and when it has to go."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from attestation import LoadedModel, Workload
+
+from .shelf import Found
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One loaded thing."""
+
+    found: Found
+    adapter: bool
+    not_after: int | None
+
+
+class Holdings:
+    """The loaded models and adapters. Changed on one thread, read on any."""
+
+    def __init__(self, workload: Workload) -> None:
+        """`workload` with its models and adapters left out."""
+        self._bare = workload
+        self._held: dict[str, Held] = {}
+        self._bytes = workload.to_bytes()
+
+    @property
+    def workload(self) -> bytes:
+        """W's document, of now."""
+        return self._bytes
+
+    @property
+    def roots(self) -> Mapping[str, bytes]:
+        """Roots by name."""
+        return {name: held.found.root for name, held in self._held.items()}
+
+    def add(self, found: Found, not_after: int | None, *, adapter: bool = False) -> None:
+        """It is loaded, or is about to be."""
+        self._held = self._held | {found.name: Held(found, adapter, not_after)}
+        self._renew()
+
+    def remove(self, name: str) -> None:
+        """It may not be used any more. Nothing happens for a name that is not held."""
+        self._held = {key: held for key, held in self._held.items() if key != name}
+        self._renew()
+
+    def get(self, name: str) -> Held | None:
+        """What is held under `name`."""
+        return self._held.get(name)
+
+    def permits(self, name: str, tenant: str) -> bool:
+        """Whether its owner lets `tenant` use what is held under `name`."""
+        held = self._held.get(name)
+        return held is not None and (held.found.tenants is None or tenant in held.found.tenants)
+
+    def expired(self, now: float) -> Iterator[Held]:
+        """What may not stay."""
+        for held in list(self._held.values()):
+            if held.not_after is not None and now >= held.not_after:
+                yield held
+
+    def _renew(self) -> None:
+        self._bytes = replace(
+            self._bare, models=self._list(adapter=False), adapters=self._list(adapter=True)
+        ).to_bytes()
+
+    def _list(self, *, adapter: bool) -> tuple[LoadedModel, ...]:
+        return tuple(held.found.loaded for held in self._held.values() if held.adapter is adapter)
