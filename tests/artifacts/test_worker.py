@@ -1,5 +1,6 @@
 """A sealed model in a real worker: released by a broker, measured, and answering like the plain one."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tests.artifacts.brokered import Broker, broker
 from tests.artifacts.made import OTHER, order, secret_for
 from tests.running import FAQ, RunningWorker, cloister
 
+KEY = hashlib.sha256(b"the owners' data key").digest()
 SAILOR = FAQ.parent / "adapters" / "sailor"
 QUESTION = "What does attestation prove?"
 PROMPT = "Nobody but the worker reads the word xylographically"
@@ -41,9 +43,16 @@ class Owners:
 @pytest.fixture(scope="module")
 def owners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owners]:
     directory = tmp_path_factory.mktemp("owners")
-    model = seal(order(FAQ, chunk_size=1 << 16, name="faq"), directory / "model")
+    model = seal(order(FAQ, chunk_size=1 << 16, name="faq", data_key=KEY), directory / "model")
     adapter = seal(
-        order(SAILOR, kind=Kind.ADAPTER, owner=OTHER, base=model.signed.manifest.root, name="sailor"),
+        order(
+            SAILOR,
+            kind=Kind.ADAPTER,
+            owner=OTHER,
+            base=model.signed.manifest.root,
+            name="sailor",
+            data_key=KEY,
+        ),
         directory / "sailor",
     )
     written = directory / "release.toml"
@@ -55,8 +64,8 @@ def owners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owners]:
     assert model.signed.manifest.owner.hash.hex() in done.stdout
     with broker(directory) as running:
         policy = written.read_text()
-        running.put(model.signed, secret_for(model.signed), policy)
-        running.put(adapter.signed, secret_for(adapter.signed), policy)
+        running.put(model.signed, secret_for(model.signed, key=KEY), policy)
+        running.put(adapter.signed, secret_for(adapter.signed, key=KEY), policy)
         yield Owners(directory, running, model, adapter, policy)
 
 
@@ -110,13 +119,13 @@ def test_nothing_secret_is_on_disk_or_in_the_log(sealed_worker: RunningWorker, o
         client.ask(PROMPT, model="faq", max_tokens=5)
     weights = (FAQ / "model.safetensors").read_bytes()
     secrets = [weights[at : at + 16] for at in range(100_000, len(weights), 500_000)]
-    secrets += [bytes(range(100, 132)), bytes(range(100, 132)).hex().encode(), PROMPT.encode()]
+    secrets += [KEY, KEY.hex().encode(), PROMPT.encode()]
     places = sealed_worker.files()
     assert any(str(owners.directory) in str(place) for place in places)
     for place in places:
         content = place.read_bytes()
         assert not [secret for secret in secrets if secret in content], place
-    assert PROMPT not in sealed_worker.output and bytes(range(100, 132)).hex() not in sealed_worker.output
+    assert PROMPT not in sealed_worker.output and KEY.hex() not in sealed_worker.output
     # The search finds what is there: the plain model holds every one of the windows.
     assert all(secret in weights for secret in secrets[:-3])
 
@@ -145,7 +154,9 @@ def test_a_worker_that_may_not_load_does_not_start(
         raw[owners.model.signed.manifest.layout().chunk(3).offset] ^= 1
         options[1] = _copied(owners.directory / "model", tmp_path / "model", chunks=bytes(raw))
     elif harm == "older":
-        newer = seal(order(FAQ, name="faq", supersedes=owners.model.signed.manifest), tmp_path / "model")
+        newer = seal(
+            order(FAQ, name="faq", data_key=KEY, supersedes=owners.model.signed.manifest), tmp_path / "model"
+        )
         assert newer.signed.manifest.version == 2
         options[1] = str(tmp_path / "model")
     else:
