@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("sealing", "verify", "overhead", "link")
+NAMES = ("sealing", "verify", "overhead", "broker", "link")
 
 
 def main() -> int:

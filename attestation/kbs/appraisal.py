@@ -16,10 +16,11 @@ from ..bundles import (
 from ..checks import BundleCheck as Check
 from ..checks import CheckId
 from ..context import Context
+from ..errors import MalformedEvidence
 from ..expected import Expected
 from ..keyset import Keyset, Workload
 from ..policy import Policy
-from ..values import exact, octets, string
+from ..values import exact, octets
 from ..verdict import Sheet
 from .evidence import KbsEvidence
 
@@ -38,11 +39,10 @@ def appraise_kbs(evidence: KbsEvidence, context: Context, expected: Expected) ->
     4. the CPU report is genuine, and its report data commits to 1-3.
     """
     runtime = evidence.runtime
-    cpu, devices = evidence.cpu(), evidence.devices()
     bound = _bound(runtime)
+    cpu, devices = evidence.cpu(), evidence.devices()
     sheet = Sheet("bundle", _required(context.policy, bound is not None))
-    nonce = string(runtime["nonce"]).encode("utf-8", "surrogatepass")
-    check_nonce(sheet, nonce, context.policy, expected)  # 1
+    check_nonce(sheet, runtime["nonce"].encode(), context.policy, expected)  # 1
     ends = _check_bound(sheet, bound, context)  # 2
     nonces = [kbs_device_nonce(runtime)] * len(devices)
     sheets = check_devices(sheet, devices, context, nonces)  # 3
@@ -60,10 +60,26 @@ def _required(policy: Policy, bound: bool) -> frozenset[CheckId]:
 def _bound(runtime: Mapping[str, Any]) -> tuple[Keyset, Workload] | None:
     names = {"nonce", "tee-pubkey"} | (runtime.keys() & {"cloister"})
     table = exact(runtime, names, "runtime data")
+    key = table["tee-pubkey"]
+    if not isinstance(key, dict) or not all(_text(item) for pair in key.items() for item in pair):
+        raise MalformedEvidence("tee-pubkey is not a flat object of strings")
+    if not _text(table["nonce"]):
+        raise MalformedEvidence("the nonce is not text")
     if "cloister" not in table:
         return None
     entry = exact(table["cloister"], {"keyset", "workload"}, "the cloister entry")
     return Keyset.from_bytes(octets(entry["keyset"])), Workload.from_bytes(octets(entry["workload"]))
+
+
+def _text(value: Any) -> bool:
+    """Whether `value` is a string that can be hashed: JSON allows halves of surrogate pairs."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_bound(sheet: Sheet, bound: tuple[Keyset, Workload] | None, context: Context) -> datetime:

@@ -47,7 +47,11 @@ class KbsEvidence:
         """The devices' evidence, none if there is none. Raises MalformedEvidence."""
         if not self.additional:
             return ()
-        table = strict_json(self.additional.encode("utf-8", "surrogatepass"), limit=MAX_ADDITIONAL)
+        try:
+            raw = self.additional.encode("utf-8")
+        except UnicodeEncodeError:
+            raise MalformedEvidence("additional evidence holds half of a surrogate pair") from None
+        table = strict_json(raw, limit=MAX_ADDITIONAL)
         if not isinstance(table, dict) or table.keys() != {"nvidia"}:
             raise MalformedEvidence("additional evidence is of another kind than nvidia")
         listed = exact(table["nvidia"], {"device_evidence_list"}, "nvidia evidence")["device_evidence_list"]

@@ -39,6 +39,11 @@ def appraise(
     )
 
 
+def holds(verdict: Verdict, now: float) -> bool:
+    """Whether a verdict of this session can still be relied on: policy's age, keyset's end."""
+    return verdict.expires_at is not None and now < verdict.expires_at.timestamp()
+
+
 def asking(session: Session, verdict: Verdict) -> Asking:
     """Who asks, for the decision."""
     runtime = session.attestation.runtime_data.to_json() if session.attestation else {}

@@ -106,13 +106,14 @@ class Service:
         except (SealingError, MalformedEvidence) as error:
             self._store.log(now, "attest", outcome="malformed", session=session.digest, reason=str(error))
             raise unauthorized("AttestationError", "RCAR handshake Attest failed: malformed") from None
-        good = {n: v for n, v in verdicts.items() if isinstance(v, Verdict) and v.accepted}
+        good = {n: v for n, (_, v) in verdicts.items() if isinstance(v, Verdict) and v.accepted}
         outcome = "accepted" if good else "rejected"
-        detail = appraisal.summary(verdicts)
+        detail = appraisal.summary({name: found for name, (_, found) in verdicts.items()})
         self._store.log(now, "attest", outcome=outcome, session=session.digest, policies=detail)
         if not good:
             raise unauthorized("AttestationError", "RCAR handshake Attest failed: evidence not accepted")
-        self._sessions.attested(session, attestation)
+        judged = {digest: found for digest, found in verdicts.values() if isinstance(found, Verdict)}
+        self._sessions.attested(session, attestation, judged)
         name, verdict = next(iter(good.items()))
         token = self._issuer.issue(attestation, session.id, verdict, name, now=now, until=now + LIFETIME)
         return Reply(200, TokenResponse(token=token).to_bytes(), headers=cookie(session, now, LIFETIME))
@@ -128,13 +129,15 @@ class Service:
 
     def _verdicts(
         self, session: Session, attestation: Attestation, now: float
-    ) -> Mapping[str, Verdict | MalformedEvidence]:
-        found: dict[str, Verdict | MalformedEvidence] = {}
+    ) -> Mapping[str, tuple[bytes, Verdict | MalformedEvidence]]:
+        """By the policy's id: its digest, and what it makes of the evidence."""
+        found: dict[str, tuple[bytes, Verdict | MalformedEvidence]] = {}
         for name, policy in self._store.policies().items():
             try:
-                found[name] = appraisal.appraise(session, attestation, policy, self._collateral, now)
+                verdict = appraisal.appraise(session, attestation, policy, self._collateral, now)
+                found[name] = policy.digest, verdict
             except MalformedEvidence as error:
-                found[name] = error
+                found[name] = policy.digest, error
         return found
 
     def _resource(self, call: Call, resource: ResourceId) -> Reply:
@@ -169,8 +172,12 @@ class Service:
         if artifact.limits is None:
             return appraisal.nobody(session, "no limits are set")
         policy = self._store.policy(artifact.limits.policy)
+        verdict = session.verdicts.get(policy.digest)
         try:
-            verdict = appraisal.appraise(session, attestation, policy, self._collateral, now)
+            if verdict is None or not appraisal.holds(
+                verdict, now
+            ):  # the policy is newer than the attestation
+                verdict = appraisal.appraise(session, attestation, policy, self._collateral, now)
             return appraisal.asking(session, verdict)
         except MalformedEvidence as error:
             return appraisal.nobody(session, f"malformed: {error}")

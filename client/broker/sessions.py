@@ -7,13 +7,14 @@ import base64
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
 
+from attestation import Verdict
 from sealing.kbs import Attestation
 
 COOKIE: Final = "kbs-session-id"
@@ -41,7 +42,10 @@ class TooManySessions(Exception):
 
 @dataclass(slots=True)
 class Session:
-    """One exchange. `began` and `until` are in seconds of the broker's steady clock."""
+    """One exchange. `began` and `until` are in seconds of the broker's steady clock.
+
+    `verdicts`: what was judged when it was attested, by the digest of the policy.
+    """
 
     id: str
     tee: str
@@ -52,6 +56,7 @@ class Session:
     in_use: bool = False
     answered_after: timedelta = timedelta()
     attestation: Attestation | None = None
+    verdicts: Mapping[bytes, Verdict] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -92,10 +97,10 @@ class Sessions:
             session.answered_after = timedelta(seconds=self._ticks() - session.began)
             return session
 
-    def attested(self, session: Session, attestation: Attestation) -> None:
+    def attested(self, session: Session, attestation: Attestation, verdicts: Mapping[bytes, Verdict]) -> None:
         """What it was answered with was accepted: one release may follow."""
         with self._lock:
-            session.attestation = attestation
+            session.attestation, session.verdicts = attestation, verdicts
             session.state = State.ATTESTED
             session.until = self._ticks() + LIFETIME
 

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DatabaseError
 
 from attestation import Policy, PolicyError, Workload
 from attestation.encoding import lp, u32be
-from sealing.errors import MalformedMessage
+from attestation.errors import MalformedEvidence
+from sealing.errors import MalformedMessage, SealingError
 from sealing.kbs import ResourceId
 
 from . import audit
@@ -242,10 +243,13 @@ def _find(connection: Connection, resource: ResourceId) -> Artifact | None:
 
 
 def _artifact(row: Any) -> Artifact:
-    return Artifact(
-        resource=ResourceId.parse(row.resource),
-        version=row.version,
-        released=row.released,
-        revoked=bool(row.revoked),
-        limits=Limits.from_text(row.policy, row.limits) if row.limits is not None else None,
-    )
+    try:
+        return Artifact(
+            resource=ResourceId.parse(row.resource),
+            version=row.version,
+            released=row.released,
+            revoked=bool(row.revoked),
+            limits=Limits.from_text(row.policy, row.limits) if row.limits is not None else None,
+        )
+    except (SealingError, MalformedEvidence, AttributeError, TypeError, KeyError, ValueError):
+        raise StoreError("a row of the database is not what this broker wrote") from None

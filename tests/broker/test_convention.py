@@ -219,3 +219,36 @@ def test_now_is_the_brokers(box: Machine) -> None:
     sent = box.attest(asked, KEY, bound())
     late = NOW.replace(year=NOW.year + 1)
     assert "keyset.validity" in simulation.failed(judged(sent, asked, simulation.policy(), now=late))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(max_size=3), x, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(["nonce", "tee-pubkey", "cloister", "tee", "primary", "additional", "other"]), VALUES)
+def test_verify_is_total_over_what_an_attestation_can_hold(box: Machine, name: str, value: Any) -> None:
+    from attestation import Collateral, verify
+
+    asked = challenge()
+    sent = box.attest(asked, KEY, bound())
+    runtime = sent.runtime_data.to_json()
+    evidence = KbsEvidence(
+        tee="snp",
+        runtime=runtime,
+        primary=sent.tee_evidence.primary,
+        additional=sent.tee_evidence.additional,
+    )
+    if name in ("tee", "additional"):
+        evidence = replace(evidence, **{name: str(value)})
+    elif name == "primary":
+        evidence = replace(evidence, primary={**evidence.primary, "cert_chain": value})
+    else:
+        evidence = replace(evidence, runtime=runtime | {name: value})
+    try:
+        verdict = verify(evidence, Collateral(), simulation.policy(), nonce=asked.nonce.encode(), now=NOW)
+    except MalformedEvidence:
+        return
+    assert not verdict.accepted

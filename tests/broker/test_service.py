@@ -256,3 +256,23 @@ def test_metrics_count_and_name_nothing(world: World, box: Machine) -> None:
 def test_the_tees_that_are_supported_are_the_protocols() -> None:
     assert set(KBS_TEES.values()) == {"snp", "tdx"}
     assert replace(bound(NOW)).keyset
+
+
+def test_a_policy_that_changed_since_the_attestation_is_judged_anew(world: World, box: Machine) -> None:
+    from tests.broker.world import POLICY
+
+    session = world.attested(box)
+    stricter = POLICY.replace("cloister test", "cloister other")
+    world.store.set_policy("strict", stricter, by="test", now=START)
+    assert problem(world.call("GET", *PATH, session=session)) == (403, "PolicyDeny")
+    world.store.set_policy("strict", POLICY, by="test", now=START)
+    assert world.call("GET", *PATH, session=session).status == 200
+
+
+def test_a_verdict_that_has_run_out_meanwhile_is_made_anew(world: World, box: Machine) -> None:
+    from tests.broker.world import POLICY
+
+    world.store.set_policy("strict", POLICY.replace("= 3600", "= 1"), by="test", now=START)
+    session = world.attested(box)
+    world.clock.now += 30
+    assert world.call("GET", *PATH, session=session).status == 200

@@ -214,3 +214,15 @@ def test_databases_of_other_makes_are_refused(tmp_path: Path) -> None:
     engine.dispose()
     with pytest.raises(StoreError, match="version 9"):
         Store(newer, MasterKey(MASTER))
+
+
+@pytest.mark.parametrize(
+    "limits", ["", "{}", "[]", '{"expires":1}', "null", '{"workloads":3,"base_root":null}']
+)
+def test_a_row_that_was_tampered_with_stops_the_broker_and_nothing_goes_out(
+    world: World, limits: str
+) -> None:
+    with world.store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE artifacts SET limits = ?", (limits,))
+    with pytest.raises(StoreError, match="not what this broker wrote"):
+        world.store.release(MODEL, 1, ASKING, now=START)
