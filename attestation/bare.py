@@ -1,7 +1,7 @@
 """Evidence without what tools and transports put around it, none of which anybody signs.
 
 A byte-order mark; text around PEM blocks (RFC 7468, section 2); zeros after a DER element, or further
-elements; the size of a TPM2B; the header of the SEV guest device's answer.
+elements; the size of a TPM2B; the header of the SEV guest device's answer; the JSON object around a token.
 """
 
 import base64
@@ -12,6 +12,7 @@ from .errors import MalformedEvidence
 
 _MARK = b"\xef\xbb\xbf"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_TOKEN = re.compile(rb"\s*\{\s*\"token\"\s*:\s*\"([\w-]+\.[\w-]+\.[\w-]*)\"\s*\}\s*")
 _QUOTE = b"\xffTCG"
 _KEYS = (b"\x00\x01", b"\x00\x23")  # TPM_ALG_RSA, TPM_ALG_ECC
 _GUEST_HEADER = bytes(4) + (1184).to_bytes(4, "little") + bytes(24)
@@ -21,6 +22,8 @@ MAX_ELEMENTS = 16
 def bare(raw: bytes) -> bytes:
     """`raw`, or what is left of it without a wrapping; what is not recognised stays as it is."""
     raw = raw.removeprefix(_MARK)
+    if found := _TOKEN.fullmatch(raw):
+        return found[1]
     if raw[:2] == b"\x30\x82":
         return _elements(raw)
     if raw.startswith(_GUEST_HEADER):

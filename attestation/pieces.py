@@ -222,6 +222,7 @@ def _json(value: Any) -> Piece:
         case (
             {"evidence_list": list()}
             | {"evidences": list()}
+            | {"device_evidence_list": list()}
             | [{"evidence": str(), "certificate": str()}, *_]
         ):
             return Piece.DEVICE_LIST

@@ -4,9 +4,10 @@ import base64
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,12 +33,14 @@ from attestation import (
 )
 from attestation.importers.tinfoil import Tinfoil
 from attestation.nras import NrasResponse
+from attestation.roots import VENDORS as VENDOR_ROOTS
 from attestation.vendor_collateral import collateral_in
 
 POLICIES = Path(__file__).with_name("evidence_policies.toml")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "evidence"
 VENDORS = {"gcp": "google"}
-NONCES = ("expected_nonce", "expected_nonce_hex")
+NONCES = ("expected_nonce", "expected_nonce_hex", "expected_nonce_b64")
+REPORT_DATA = {"snp", "tdx", "sgx", "azure-aci"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ class Case:
         return {name: self.altered.get(name) or (self.folder / name).read_bytes() for name in names}
 
     def find(self, path: str) -> Path | None:
-        """`path` under the first base that has it."""
-        return next((base / path for base in self.bases if (base / path).exists()), None)
+        """`path` in the case's folder or, where shared files lie, under the first base that has it."""
+        bases = self.bases if path.startswith("_") else (self.folder,)
+        return next((base / path for base in bases if path and (base / path).exists()), None)
 
 
 def cases(directory: Path) -> list[Case]:
@@ -88,6 +92,8 @@ def judge(case: Case, change: Callable[[Policy], Policy] = lambda policy: policy
     collateral = found.collateral.merged(among_roots).merged(_collateral(case))
     inputs = case.fields.get("inputs") or {}
     given = {name: value for name, value in _inputs(inputs).items() if value is not None}
+    if case.tee in REPORT_DATA and "nonce" in given:  # a bare report has one place for it
+        given.setdefault("report_data", given.pop("nonce").ljust(64, b"\0"))
     policy = policy_for(case.tee, _supplies(case, found, collateral, given), _numbers(found, inputs))
     judged_by = change(policy).with_roots(roots)
     return verify(found.evidence, collateral, judged_by, **({"nonce": None} | given), now=case.at)
@@ -117,14 +123,24 @@ def _table() -> dict[str, Any]:
 
 
 def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    nonce = next((bytes.fromhex(inputs[name]) for name in NONCES if name in inputs), None)
+    nonce = next((_octets(inputs[name]) for name in NONCES if name in inputs), None)
     if "expected_client_nonce" in inputs:
         nonce = base64.b64decode(inputs["expected_client_nonce"])
     values = {"nonce": nonce}
     for name in ("report_data", "user_data", "public_key"):
         text = inputs.get(f"expected_{name}", inputs.get(f"expected_{name}_hex"))
-        values[name] = bytes.fromhex(text) if text is not None else None
+        values[name] = _octets(text) if text is not None else None
+    if values["report_data"] is not None:
+        values["report_data"] = values["report_data"].ljust(64, b"\0")
     return values
+
+
+def _octets(text: str) -> bytes:
+    """Hexadecimal, else base64, else the text itself."""
+    for decode in (bytes.fromhex, partial(base64.b64decode, validate=True)):
+        with suppress(ValueError):
+            return decode(text.removeprefix("0x"))
+    return text.encode()
 
 
 def _supplies(case: Case, found: Recognised, collateral: Collateral, given: Mapping[str, Any]) -> set[str]:
@@ -170,7 +186,10 @@ def _numbers(found: Recognised, inputs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _roots(case: Case) -> tuple[Roots, Collateral]:
-    """The certificates that the case trusts, by vendor, and what else it lists among them."""
+    """The certificates that the case trusts, by vendor, and what else it lists among them.
+
+    One that lists none is judged by the package's own.
+    """
     anchors: dict[str, dict[str, x509.Certificate]] = {}
     others: dict[str, bytes] = {}
     for name in case.fields.get("roots") or ():
@@ -185,6 +204,8 @@ def _roots(case: Case) -> tuple[Roots, Collateral]:
         for index, certificate in enumerate(x509.load_pem_x509_certificates(raw)):
             stem = path.stem if not index else f"{path.stem}_{index}"
             anchors.setdefault(vendor, {})[stem] = certificate
+    if not case.fields.get("roots"):
+        return Roots.pinned(VENDOR_ROOTS), Collateral()
     return Roots(names=frozenset({"case"}), anchors=MappingProxyType(anchors), custom=True), (
         collateral_in(others) if others else Collateral()
     )
@@ -195,8 +216,8 @@ def _collateral(case: Case) -> Collateral:
     files: dict[str, bytes] = {}
     pending = list(_strings(case.fields.get("collateral")))
     for name in pending:
-        path = case.find(name) if name.startswith("_") else None
-        if path is None:
+        path = case.find(name)
+        if path is None or path.name == "case.json":
             continue
         for item in sorted(path.iterdir()) if path.is_dir() else [path]:
             if item.name == "meta.json":

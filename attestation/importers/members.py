@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from typing import Any
 
 from ..encoding import strict_json
@@ -10,6 +11,10 @@ from ..errors import MalformedEvidence
 from ..evidence import MAX_DEVICES, DeviceEvidence
 from ..values import sequence
 
+LISTS = ("evidence_list", "evidences", "device_evidence_list")
+"""What an object around a list of device evidence calls it: NVIDIA's services and SDKs, Trustee's agents."""
+
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){256,}")
 _SPACE = " \t\r\n"
 
 
@@ -32,7 +37,7 @@ def members(raw: bytes, limit: int) -> tuple[dict[str, Any], dict[str, bytes]]:
 def devices(value: Any, tee: str) -> tuple[DeviceEvidence, ...]:
     """The devices in NVIDIA's list of evidence, or an object around one; MalformedEvidence otherwise."""
     if isinstance(value, dict):
-        value = value.get("evidence_list", value.get("evidences"))
+        value = next((value[name] for name in LISTS if name in value), None)
     return tuple(_device(item, tee) for item in sequence(value, "device evidence", MAX_DEVICES))
 
 
@@ -58,9 +63,14 @@ def hex_bytes(value: Any, what: str, size: int | None = None) -> bytes:
 def _device(item: Any, tee: str) -> DeviceEvidence:
     if not isinstance(item, dict):
         raise MalformedEvidence("device evidence is not an object")
-    report = base64_bytes(item.get("evidence"), "a device's report")
-    chain = base64_bytes(item.get("certificate"), "a device's certificates")
-    return DeviceEvidence(tee=tee, report=report, chain=chain)
+    report, chain = item.get("evidence"), item.get("certificate")
+    if isinstance(report, str) and _HEX.fullmatch(report):
+        raw = bytes.fromhex(report)
+    else:
+        raw = base64_bytes(report, "a device's report")
+    if isinstance(chain, str) and chain.startswith("-----BEGIN"):
+        return DeviceEvidence(tee=tee, report=raw, chain=chain.encode("utf-8"))
+    return DeviceEvidence(tee=tee, report=raw, chain=base64_bytes(chain, "a device's certificates"))
 
 
 def _skip(text: str, at: int) -> int:

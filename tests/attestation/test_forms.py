@@ -224,3 +224,27 @@ def test_sizes_and_headers_are_taken_off() -> None:
 @given(st.binary(max_size=300))
 def test_anything_stays_or_loses_a_wrapping(raw: bytes) -> None:
     assert bare(raw) == raw or len(bare(raw)) < len(raw)
+
+
+def test_a_token_as_the_service_answers() -> None:
+    case = load("azure-maa/windows-cvm-2023")
+    (raw,) = case.files.values()
+    answer = json.dumps({"token": raw.decode().strip()}, indent=1).encode()
+    assert identify(answer) == (Piece.MAA_TOKEN, raw.strip())
+    assert score(replace(case, altered=dict.fromkeys(case.files, answer))).word == "accepted"
+
+
+def test_device_lists_of_several_services() -> None:
+    case = load("nvidia-gpu/multi-4x-h100-ppcie")
+    ((name, raw),) = case.files.items()
+    listed = json.loads(raw)
+    listed = next(iter(listed.values())) if isinstance(listed, dict) else listed
+    plain = [
+        {
+            "evidence": base64.b64decode(item["evidence"]).hex(),
+            "certificate": base64.b64decode(item["certificate"]).decode(),
+        }
+        for item in listed
+    ]
+    for form in (listed, {"evidences": listed}, {"device_evidence_list": listed}, {"evidence_list": plain}):
+        assert score(replace(case, altered={name: json.dumps(form).encode()})).word == "accepted"
