@@ -20,7 +20,7 @@ TEES: Final = {"sev-snp": SNP, "tdx": TDX}
 
 _NAMES = {name: tee for tee, name in TEES.items()}
 _ARCHITECTURES = {"GH": "Hopper", "GB": "Blackwell", "LS": "LS10"}
-_CERTIFICATES = ("VCEK", "VLEK", "ASK", "ARK", "CRL")
+_CERTIFICATES = ("VCEK", "VLEK", "ASK", "ARK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +78,16 @@ def additional_evidence(devices: Sequence[DeviceEvidence]) -> str:
 
 
 def _snp(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
-    table = exact(value, {"attestation_report", "cert_chain"}, "snp evidence")
-    chain = table["cert_chain"]
-    listed = sequence(chain, "cert_chain", 8) if chain is not None else []
-    return decode_report(table["attestation_report"]), tuple(_certificate(item) for item in listed)
+    if not isinstance(value, dict) or "attestation_report" not in value:
+        raise MalformedEvidence("snp evidence has no attestation_report")
+    chain = value.get("cert_chain")
+    listed = sequence(chain, "cert_chain", 16) if chain is not None else []
+    entries = [exact(item, {"cert_type", "data"}, "certificate") for item in listed]
+    certificates = tuple(_certificate(each) for each in entries if each["cert_type"] in _CERTIFICATES)
+    return decode_report(value["attestation_report"]), certificates
 
 
-def _certificate(value: Any) -> bytes:
-    table = exact(value, {"cert_type", "data"}, "certificate")
-    if table["cert_type"] not in _CERTIFICATES:
-        raise MalformedEvidence("cert_type is none that a report comes with")
+def _certificate(table: Mapping[str, Any]) -> bytes:
     data = sequence(table["data"], "certificate", MAX_CERTIFICATE)
     if not all(type(octet) is int and 0 <= octet <= 0xFF for octet in data):
         raise MalformedEvidence("a certificate's data is not an array of octets")

@@ -58,8 +58,13 @@ def encode_report(raw: bytes) -> dict[str, Any]:
 
 
 def decode_report(value: Any) -> bytes:
-    """The 1184 bytes of a report in that form; the signature judges them. Raises MalformedEvidence."""
-    table = exact(value, _MEMBERS, "attestation_report")
+    """The 1184 bytes of a report in that form; the signature judges them. Raises MalformedEvidence.
+
+    Version 6 of the crate has no mitigation vectors: they may be left out.
+    """
+    if not isinstance(value, dict):
+        raise MalformedEvidence("attestation_report is not an object")
+    table = exact(dict.fromkeys(_MITIGATIONS) | value, _MEMBERS, "attestation_report")
     signature = exact(table["signature"], {"r", "s"}, "signature")
     cpuid = [_optional(table[name], _U8) for name in _CPUID]
     parts: dict[str, Any] = {

@@ -142,8 +142,8 @@ def _authority(policy: Policy, authority: str) -> Iterator[str]:
         yield "the authority is an https address without a final slash"
     elif policy.roots.simulated and not _loopback(parts.hostname):
         yield 'roots = ["simulator"] goes with a stand-in on loopback only'
-    elif policy.roots.custom:
-        yield "custom roots: Azure Attestation judges by AMD's own"
+    elif policy.roots.custom or not policy.roots.names & {"amd", "simulator"}:
+        yield 'roots: Azure Attestation judges by AMD\'s own, so roots has to name "amd"'
 
 
 def _unseen(rules: SnpPolicy) -> Iterator[str]:

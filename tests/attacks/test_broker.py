@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from attestation.encoding import b64url_encode
 from client.broker import audit
 from client.broker.errors import AuditBroken, LimitsError
 from client.broker.schema import open_engine
@@ -170,3 +171,32 @@ def test_b10_a_simulated_worker_asks_for_what_is_not_demo(world: World, box: Mac
         )
     decision = world.store.release(MODEL, 1, asking, now=START)
     assert decision.secret is None and decision.refusals[0].startswith("demo")
+
+
+def test_b11_the_vault_releases_only_to_what_the_policy_means(tmp_path: Path) -> None:
+    pytest.importorskip("azure.keyvault.keys", reason="needs the extra [azure]")
+    from client.azure.release_policy import NotExpressible, Target, release_policy
+    from tests.azure.standin import Refused, Standin
+    from tests.azure.test_release_policy import CLAIMS, TCB, WORKLOAD, expressible
+    from tests.enclave import simulation
+
+    azure = Standin(tmp_path, url="https://127.0.0.1:8", now=lambda: START)
+    target = Target(authority=azure.url, tcb=TCB, workloads=(WORKLOAD,))
+    with pytest.raises(NotExpressible, match="nvidia_gpu"):
+        release_policy(simulation.policy(), target)
+    azure.create(
+        "model",
+        {
+            "kty": "RSA-HSM",
+            "attributes": {"exportable": True},
+            "release_policy": {
+                "data": b64url_encode(json.dumps(release_policy(expressible(), target)).encode())
+            },
+        },
+    )
+    jwk = kbs.RsaPublicKey(b"\xff" * 256, b"\1\0\1").to_json() | {"key_ops": ["encrypt"], "kid": "operator"}
+    runtime = CLAIMS["x-ms-runtime"] | {"keys": [jwk]}
+    mine = CLAIMS | {"x-ms-runtime": runtime, "x-ms-sevsnpvm-launchmeasurement": "66" * 48}
+    for token in (azure.token(mine), azure.token(CLAIMS, iss="https://127.0.0.1:9"), "a.b.c"):
+        with pytest.raises(Refused):
+            azure.release("model", {"target": token, "enc": "RSA_AES_KEY_WRAP_256"})

@@ -165,6 +165,16 @@ def test_authorities_that_will_not_do(authority: str) -> None:
         release_policy(expressible(), replace(TARGET, authority=authority))
 
 
+def test_other_roots_than_amds_are_refused() -> None:
+    from attestation import Roots
+
+    real = replace(TARGET, authority="https://x.attest.azure.net")
+    assert release_policy(expressible().with_roots(Roots.pinned({"amd"})), real)
+    for roots in (Roots.pinned({"intel"}), replace(Roots.pinned({"amd"}), custom=True)):
+        with pytest.raises(NotExpressible, match="roots"):
+            release_policy(expressible().with_roots(roots), real)
+
+
 def test_compliance_can_be_demanded_too() -> None:
     made = release_policy(expressible(), replace(TARGET, compliance="azure-compliant-uvm"))
     assert not allowed(made, CLAIMS)

@@ -210,6 +210,19 @@ def test_nothing_but_malformed_evidence_escapes(tee: str, primary: Any, addition
             continue
 
 
+def test_what_other_attesters_leave_out_or_add_is_taken(box: Machine) -> None:
+    asked = challenge()
+    sent = box.attest(asked, KEY, bound())
+    primary = json.loads(json.dumps(sent.tee_evidence.primary))
+    del primary["attestation_report"]["launch_mit_vector"]
+    del primary["attestation_report"]["current_mit_vector"]
+    primary["cert_chain"].append({"cert_type": {"OTHER": "some-uuid"}, "data": [1, 2, 3]})
+    assert judged(_evidence(primary=primary)(sent), asked, simulation.policy()).accepted
+    del primary["cert_chain"]
+    verdict = judged(_evidence(primary=primary)(sent), asked, simulation.policy())
+    assert not verdict.accepted  # nothing to judge the report's key by, and no error
+
+
 def test_a_device_without_a_name_has_no_place() -> None:
     assert additional_evidence([]) == ""
 
