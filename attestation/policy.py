@@ -134,11 +134,11 @@ class Policy:
 
     @classmethod
     def from_file(cls, path: "Path | str") -> Self:
-        """The policy in the UTF-8 file `path`; PolicyError if it cannot be read."""
+        """The policy in the UTF-8 file `path`; PolicyError names the file and what is wrong with it."""
         try:
             with open(path, encoding="utf-8") as file:
                 return cls.from_toml(file.read())
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, PolicyError) as error:
             raise PolicyError(f"{path}: {error}") from None
 
     def with_roots(self, roots: Roots) -> Self:

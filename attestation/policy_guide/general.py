@@ -114,7 +114,7 @@ TOP = Guide(
 )
 
 WORKLOAD = Guide(
-    title="What may be loaded in the worker; a bundle cannot be accepted without this section",
+    title="What may be loaded in the worker; a bundle needs this section, a bare report does without",
     keys=(
         Key(
             name="software",

@@ -1,8 +1,11 @@
 """Files that a person names on the command line: read whole, bounded, folders flattened."""
 
+import sys
 from pathlib import Path
 
-from attestation import Collateral, MalformedEvidence, PolicyError
+import typer
+
+from attestation import Collateral, MalformedEvidence, Policy, PolicyError
 from attestation.collateral_store import read_bundle
 from attestation.vendor_collateral import collateral_in
 
@@ -34,13 +37,25 @@ def read_collateral(paths: list[Path]) -> Collateral:
 
 
 def unhex(name: str, text: str | None) -> bytes | None:
-    """The bytes of an option given in hexadecimal; PolicyError names the option."""
+    """The bytes of an option given in hexadecimal; typer.BadParameter names the option."""
     if text is None:
         return None
     try:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
-        raise PolicyError(f"--{name} {text!r} is not hexadecimal") from None
+        raise typer.BadParameter(f"--{name} {text!r} is not hexadecimal") from None
+
+
+def read_policy(file: Path) -> Policy:
+    """The policy in `file`; PolicyError names it, after what is still to be filled in went to stderr."""
+    try:
+        return Policy.from_file(file)
+    except PolicyError:
+        from attestation.policy_profiles import unfilled
+
+        for line in unfilled(file.read_text("utf-8", "replace")) if file.is_file() else []:
+            sys.stderr.write(f"{line}\n")
+        raise
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -52,7 +67,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise MalformedEvidence(f"{path}: {error.strerror}") from None
+        raise typer.BadParameter(f"{path}: {error.strerror}") from None
     if len(raw) > MAX_FILE:
         raise MalformedEvidence(f"{path}: more than {MAX_FILE} bytes")
     return raw

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .files import read_policy
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from attestation import Policy
     from attestation.policy_profiles import Said
 
 app = typer.Typer(name="policy", help="Write, check and explain policies.", no_args_is_help=True)
@@ -35,7 +36,7 @@ def new(
 @app.command()
 def check(file: File) -> None:
     """Say whether a policy file can be used, and if not, what is wrong. Exits 0 or 2."""
-    policy = _policy(file)
+    policy = read_policy(file)
     typer.echo(f"{file}: usable, SHA-256 {policy.digest.hex()}")
 
 
@@ -46,19 +47,7 @@ def explain(file: File) -> None:
 
     from attestation.policy_profiles import explain as statements
 
-    _render(Console(), statements(_policy(file)))
-
-
-def _policy(file: Path) -> "Policy":
-    from attestation import Policy, PolicyError
-    from attestation.policy_profiles import unfilled
-
-    try:
-        return Policy.from_file(file)
-    except PolicyError as error:
-        for line in unfilled(file.read_text("utf-8")) if file.is_file() else []:
-            sys.stderr.write(f"{line}\n")
-        raise PolicyError(f"{file}: {error}") from None
+    _render(Console(), statements(read_policy(file)))
 
 
 def _render(console: "Console", said: "tuple[Said, ...]") -> None:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
-from attestation import Collateral, Policy, PolicyError, Roots, Verdict, recognise
+from attestation import Collateral, Policy, Roots, Verdict, recognise
 from attestation import verify as judge
 
 from . import render
 from .ears import Signing
-from .files import read_collateral, read_sources, unhex
+from .files import read_collateral, read_policy, read_sources, unhex
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def run(
     signing: Signing | None = None,
 ) -> int:
     """Verify what `sources` hold together, print the verdict, sign it if asked to, return its exit code."""
-    rules = Policy.from_file(policy)
+    rules = read_policy(policy)
     if roots is not None:
         rules = rules.with_roots(Roots.from_directory(roots))
     collateral = read_collateral(list(options.collateral))
@@ -59,10 +60,10 @@ def run(
 
 
 def _only(sources: list[str], options: FileOptions) -> str:
-    """The one URL; PolicyError if there is more, or what only files need."""
+    """The one URL; typer.BadParameter if there is more, or what only files need."""
     given = (options.nonce, options.nonce_made_at, options.received_at, options.report_data)
     if len(sources) > 1 or any((*given, options.user_data, options.public_key)):
-        raise PolicyError(
+        raise typer.BadParameter(
             "a worker's URL goes alone, and needs no --nonce or time: both are this command's own"
         )
     return sources[0]
@@ -109,5 +110,5 @@ def _time(text: str | None) -> datetime | None:
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
-        raise PolicyError(f"{text!r} is not a time such as 2026-01-01T12:00:00Z") from None
+        raise typer.BadParameter(f"{text!r} is not a time such as 2026-01-01T12:00:00Z") from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
