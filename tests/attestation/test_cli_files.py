@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 import cloister.cli
-from attestation import MalformedEvidence, PolicyError
+from attestation import MalformedEvidence
 from attestation.collateral_store import write_bundle
 from cloister.cli.app import app
 from cloister.cli.files import read_collateral, read_sources, unhex
@@ -118,17 +119,18 @@ def test_a_bundle_from_a_file(tmp_path: Path) -> None:
 def test_what_goes_alone_with_a_url(tmp_path: Path) -> None:
     for more in (["http://127.0.0.1:9", "x"], ["http://127.0.0.1:9", "--nonce", "00"]):
         done = run("verify", *more, "--policy", policy(tmp_path, SNP))
-        assert isinstance(done.exception, PolicyError)
+        assert (done.exit_code, "goes alone" in done.stderr) == (2, True)
 
 
 def test_files_that_cannot_be_read_or_are_nothing_known(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(b"\0\1\2")
-    for path in ("missing", "noise"):
-        for command in (["inspect"], ["verify", "--policy", policy(tmp_path, SNP)]):
-            done = run(*command, str(tmp_path / path))
-            assert isinstance(done.exception, MalformedEvidence)
-            assert path in str(done.exception)
-    with pytest.raises(PolicyError, match="--nonce"):
+    for command in (["inspect"], ["verify", "--policy", policy(tmp_path, SNP)]):
+        done = run(*command, str(tmp_path / "missing"))
+        assert (done.exit_code, "missing" in done.stderr) == (2, True)
+        done = run(*command, str(tmp_path / "noise"))
+        assert isinstance(done.exception, MalformedEvidence)
+        assert "noise" in str(done.exception)
+    with pytest.raises(typer.BadParameter, match="--nonce"):
         unhex("nonce", "xyz")
     assert unhex("nonce", "0x00ff") == b"\0\xff" and unhex("nonce", None) is None
 
@@ -168,6 +170,10 @@ def test_inspect_prints_no_control_codes(tmp_path: Path) -> None:
 FORBIDDEN = {"cryptography", "hashlib", "hmac", "jwt", "ssl", "secrets"}
 
 
+READ_KEYS = {"brokering.py": {"cryptography"}, "consents.py": {"cryptography"}, "sealing.py": {"hashlib"}}
+"""Commands of owners, which judge nothing: they read key files, and name a policy by its hash."""
+
+
 def _imports(path: Path) -> Sequence[str]:
     found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -182,4 +188,5 @@ def test_the_command_line_does_no_cryptography_of_its_own() -> None:
     """It reads, calls the library and renders; the library alone judges."""
     files = sorted(Path(cloister.cli.__file__).parent.glob("*.py"))
     assert len(files) > 8
-    assert {path.name: set(_imports(path)) & FORBIDDEN for path in files} == {p.name: set() for p in files}
+    found = {path.name: set(_imports(path)) & FORBIDDEN for path in files}
+    assert {name: names for name, names in found.items() if names} == READ_KEYS
