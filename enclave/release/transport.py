@@ -8,7 +8,6 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from .errors import BrokerUnreachable
-from .tls import TlsSocket, connect
 
 MAX_ANSWER: Final = 2 * 1024 * 1024
 TIMEOUT: Final = 20.0
@@ -97,10 +96,10 @@ class HttpTransport:
     def _connection(self) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         if self._secure:
+            from .tls import connect  # loads OpenSSL's binding, which the command line starts without
+
             try:
-                secured: TlsSocket = connect(
-                    self._host, self._port, self._address.ca, self._timeout, tls12=self._tls12
-                )
+                secured = connect(self._host, self._port, self._address.ca, self._timeout, tls12=self._tls12)
             except OSError as error:
                 raise BrokerUnreachable(f"no TLS: {error}", broker=self.name) from None
             connection.sock = secured
