@@ -67,6 +67,11 @@ class Attested:
         """W, which every request names."""
         return sha256(self.bundle.workload)
 
+    @property
+    def keyset_digest(self) -> bytes:
+        """K, by which a worker's keys are named."""
+        return sha256(self.bundle.keyset)
+
     def holds(self, now: float) -> bool:
         """Whether the verdict may still be acted on at `now` (Unix seconds), and a key be sealed to."""
         end = self.verdict.expires_at

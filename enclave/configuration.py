@@ -27,6 +27,7 @@ class Configuration:
 
     A place is a directory (Path), or the address of a sealed artifact (text), whose key the `brokers` have:
     URLs, `broker_ca` a PEM that their certificates chain to; `threshold` of them if they hold shares.
+    `admitted`: owners' PEM keys, who may load adapters while serving, and upload to the folder `uploads`.
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
     `documents` maps names to directories of text, which need a consent that says who may read them.
     """
@@ -43,6 +44,8 @@ class Configuration:
     broker_ca: str | None = None
     broker_plaintext: bool = False
     threshold: int = 1
+    admitted: tuple[str, ...] = ()
+    uploads: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8420
 
@@ -94,6 +97,8 @@ class Configuration:
             "broker_ca": self.broker_ca,
             "broker_plaintext": self.broker_plaintext,
             "threshold": self.threshold,
+            "admitted": list(self.admitted),
+            "uploads": str(self.uploads) if self.uploads else None,
             "host": self.host,
             "port": self.port,
         }
@@ -114,6 +119,8 @@ class Configuration:
             broker_ca=table.get("broker_ca"),
             broker_plaintext=table.get("broker_plaintext", False),
             threshold=table.get("threshold", 1),
+            admitted=tuple(table.get("admitted", ())),
+            uploads=Path(table["uploads"]) if table.get("uploads") else None,
             host=table["host"],
             port=table["port"],
         )

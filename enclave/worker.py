@@ -25,9 +25,11 @@ from sealing.ohttp import encode_key_configs
 from .api.app import build
 from .api.service import Service
 from .api.tenants import Issuer, Tenants
+from .artifacts.desk import OwnersDesk, owner_hash
 from .artifacts.holdings import Holdings
 from .artifacts.library import Findings, Library
 from .artifacts.shelf import Releaser, Shelf
+from .artifacts.uploads import Uploads
 from .configuration import SOFTWARE, Configuration
 from .consent.admission import admit, own_measurement
 from .consent.layer import ConsentLayer
@@ -101,7 +103,8 @@ class Worker:
             encoders=texts,
             fingerprint=f"fp_{sha256(self.workload).hex()[:16]}",
         )
-        self.application = self._under(manifest, build(service, Tenants(self._issuers)))
+        application = self._desk(configuration, build(service, Tenants(self._issuers)))
+        self.application = self._under(manifest, application)
         self._journal = EvidenceJournal(self._gather_for_hour)
 
     @property
@@ -166,6 +169,20 @@ class Worker:
         )
         transports = [HttpTransport(address) for address in configuration.addresses()]
         return Brokers(transports=transports, attester=attester, threshold=configuration.threshold)
+
+    def _desk(self, configuration: Configuration, application: Application) -> Application:
+        """The owners' paths beside the API, if any owner is admitted."""
+        owners = frozenset(owner_hash(pem.encode()) for pem in configuration.admitted)
+        if not owners:
+            return application
+        return OwnersDesk(
+            application=application,
+            owners=owners,
+            library=self._library,
+            runner=self._runner,
+            uploads=Uploads(configuration.uploads, owners) if configuration.uploads else None,
+            keyset=lambda: sha256(self._identity.keyset_bytes),
+        )
 
     def _agreed(self, configuration: Configuration, workload: Workload) -> Manifest | None:
         """What the parties agreed to, if this is to be a joint workload. Raises ConsentRefused."""

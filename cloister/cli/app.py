@@ -210,6 +210,13 @@ def serve(
     threshold: Annotated[
         int, typer.Option(min=1, max=16, help="How many brokers must agree, where each holds a share.")
     ] = 1,
+    admit_owner: Annotated[
+        list[Path] | None,
+        typer.Option(help="PEM file of an owner who may load adapters while serving; repeat for more."),
+    ] = None,
+    uploads: Annotated[
+        Path | None, typer.Option(help="Directory for what admitted owners upload: ciphertext.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -228,6 +235,8 @@ def serve(
         broker_ca=broker_ca,
         broker_plaintext=broker_plaintext,
         threshold=threshold,
+        admitted=admit_owner or [],
+        uploads=uploads,
     )
     _leave(serving.serve(settings, host, port, write_policy))
 

@@ -83,3 +83,68 @@ def seal(
         chunk_size=chunk_size,
     )
     raise typer.Exit(sealing.run(words))
+
+
+adapter = typer.Typer(
+    name="adapter", help="An owner's adapters in a worker that serves.", no_args_is_help=True
+)
+app.add_typer(adapter)
+
+Policy = Annotated[
+    Path, typer.Option("--policy", "-p", help="Policy file: what the worker must prove first.")
+]
+Token = Annotated[
+    str | None, typer.Option("--token", envvar="CLOISTER_TOKEN", help="A tenant's bearer token.")
+]
+Worker = Annotated[str, typer.Option("--to", help="The worker's address.")]
+Sealed = Annotated[Path, typer.Argument(help="A sealed artifact's directory.")]
+Owner = Annotated[Path, typer.Option(help="PEM file of its owner's signing key.")]
+
+
+@app.command()
+def upload(
+    sealed: Sealed,
+    to: Annotated[str, typer.Option("--to", help="A worker's address, or azblob: and a blob address.")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", "-p", help="Policy file: what the worker must prove first.")
+    ] = None,
+    token: Token = None,
+) -> None:
+    """Send a sealed artifact to an attested worker, or to Azure Blob Storage. Goes on where it stopped."""
+    from . import sending
+
+    raise typer.Exit(sending.upload(sealed, to, policy, token))
+
+
+@adapter.command("load")
+def load_adapter(
+    name: Annotated[str, typer.Argument(help="What requests shall call it.")],
+    sealed: Sealed,
+    owner: Owner,
+    to: Worker,
+    policy: Policy,
+    place: Annotated[
+        str,
+        typer.Option(help="Where it lies, http(s): or azblob:; what was uploaded if left out."),
+    ] = "",
+    token: Token = None,
+) -> None:
+    """Have an attested worker get the adapter's key from its broker and load it."""
+    from . import sending
+
+    raise typer.Exit(sending.order("load", name, sealed, owner, to, policy, place, token))
+
+
+@adapter.command("unload")
+def unload_adapter(
+    name: Annotated[str, typer.Argument(help="What requests call it.")],
+    sealed: Sealed,
+    owner: Owner,
+    to: Worker,
+    policy: Policy,
+    token: Token = None,
+) -> None:
+    """Have a worker let go of an adapter; answers that have begun keep it to their end."""
+    from . import sending
+
+    raise typer.Exit(sending.order("unload", name, sealed, owner, to, policy, "", token))

@@ -90,7 +90,7 @@ class SealWords:
 def run(words: SealWords) -> int:
     """Seal, and say what comes next; 0."""
     order = words.order()
-    sealed = seal(order, words.out, _progress("sealed"))
+    sealed = seal(order, words.out, show_progress("sealed"))
     for name in sealed.left_out:
         sys.stderr.write(f"left out: {name} (loading reads no such file)\n")
     if sealed.kept:
@@ -102,7 +102,7 @@ def run(words: SealWords) -> int:
 
 def check(directory: Path, owner: Path | None) -> int:
     """Verify without a key; 0, or NotAsSealed."""
-    signed = verify(directory, _progress("verified"))
+    signed = verify(directory, show_progress("verified"))
     if owner is not None and keys.read_signer(owner).hash != signed.manifest.owner.hash:
         raise OwnerError(f"{directory} is signed by {signed.manifest.owner.hash.hex()}, not by {owner}")
     _describe(signed)
@@ -118,6 +118,7 @@ def _describe(signed: SignedManifest) -> None:
         ("id", manifest.id.hex()),
         ("owner", manifest.owner.hash.hex()),
         ("manifest", signed.hash.hex()),
+        ("resource", manifest.resource),
         ("root", manifest.root.hex()),
         ("base", manifest.base.hex() if manifest.base else ""),
         ("policy", manifest.policy.hex() if manifest.policy else ""),
@@ -135,7 +136,7 @@ def _size(manifest: Manifest) -> str:
     return f"{layout.plaintext} bytes in {len(layout.files)} files, {layout.chunks} chunks"
 
 
-def _progress(word: str) -> Callable[[int, int], None]:
+def show_progress(word: str) -> Callable[[int, int], None]:
     """A line that is rewritten on a terminal, and otherwise written every tenth."""
     terminal, last = sys.stderr.isatty(), [time.monotonic(), 0.0]
 

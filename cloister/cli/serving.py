@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from attestation import ExitCode
+from enclave.artifacts.desk import owner_hash
 from enclave.artifacts.library import Findings
 from enclave.artifacts.shelf import Found, Place, place_of
 from enclave.configuration import SOFTWARE, Configuration, ConfigurationError, engine_options
@@ -15,6 +18,7 @@ from enclave.simulator.measure import Measurement
 from enclave.simulator.measure import measure as measure_files
 from enclave.simulator.processor import launch
 from enclave.simulator.reference import policy_for
+from sealing.errors import SealingError
 
 FAQ_NAME = "faq"
 
@@ -38,6 +42,8 @@ class Settings:
     broker_ca: Path | None = None
     broker_plaintext: bool = False
     threshold: int = 1
+    admitted: Sequence[Path] = ()
+    uploads: Path | None = None
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
@@ -58,6 +64,8 @@ class Settings:
             broker_ca=_pem("--broker-ca", self.broker_ca) if self.broker_ca else None,
             broker_plaintext=self.broker_plaintext,
             threshold=self.threshold,
+            admitted=tuple(_owner(path) for path in self.admitted),
+            uploads=_folder(self.uploads) if self.uploads else None,
             host=host,
             port=port,
         )
@@ -177,6 +185,22 @@ def _plain(option: str, word: str, kind: str) -> tuple[str, Path]:
     if not isinstance(place, Path):
         raise ConfigurationError(f"{option} {word!r} is sealed: these are loaded plain")
     return name, place
+
+
+def _owner(path: Path) -> str:
+    pem = _pem("--admit-owner", path)
+    try:
+        owner_hash(pem.encode())
+    except (ValueError, SealingError, UnsupportedAlgorithm):
+        message = f"--admit-owner {path} is not an owner's public key: `cloister owner-key new` makes one"
+        raise ConfigurationError(message) from None
+    return pem
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ConfigurationError(f"--uploads {path} is not a directory")
+    return path.resolve()
 
 
 def _pem(option: str, path: Path) -> str:

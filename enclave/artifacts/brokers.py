@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from sealing.artifact import ReleasedSecret, SignedManifest, check_commitment
 from sealing.errors import WrongKey
@@ -20,12 +19,10 @@ from ..release import (
     release_from_quorum,
 )
 
-REPOSITORY: Final = "cloister"
-
 
 def resource_of(signed: SignedManifest) -> ResourceId:
     """The name of an artifact's key at its brokers; one for all its versions (docs/spec/artifact.md)."""
-    return ResourceId(REPOSITORY, signed.manifest.kind.value, signed.manifest.id.hex())
+    return ResourceId.parse(signed.manifest.resource)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

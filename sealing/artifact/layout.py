@@ -56,6 +56,8 @@ class Layout:
         self._counts = [max(1, -(-file.size // chunk_size)) for file in files]
         self._firsts = [0, *accumulate(self._counts)]
         self._before = [0, *accumulate(file.size for file in files)]
+        pairs = zip(self._before, self._firsts, strict=True)
+        self._offsets = [before + TAG * first for before, first in pairs][:-1]
         self._places = {file.path: place for place, file in enumerate(files)}
 
     @property
@@ -77,6 +79,11 @@ class Layout:
         """Chunk number `counter`, from 0."""
         place = bisect_right(self._firsts, counter) - 1
         return self._chunk(place, counter - self._firsts[place])
+
+    def at(self, offset: int) -> int:
+        """The counter of the chunk that byte `offset` of the ciphertext stream belongs to."""
+        place = bisect_right(self._offsets, offset) - 1
+        return self._firsts[place] + (offset - self._offsets[place]) // (self.chunk_size + TAG)
 
     def of(self, path: str) -> range:
         """The counters of a file's chunks. KeyError if there is no such file."""

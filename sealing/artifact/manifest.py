@@ -56,6 +56,11 @@ class Manifest:
     policy: bytes | None = None
     tenants: tuple[str, ...] | None = None
 
+    @property
+    def resource(self) -> str:
+        """The name of its key at a key broker, the same for all its versions."""
+        return f"cloister/{self.kind}/{self.id.hex()}"
+
     def layout(self) -> Layout:
         """Where its chunks begin."""
         return Layout(self.files, self.chunk_size)

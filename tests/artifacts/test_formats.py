@@ -100,6 +100,7 @@ def test_layouts_have_no_gaps(sizes: list[int], chunk_size: int) -> None:
     end = 0
     for counter, chunk in enumerate(layout):
         assert chunk == layout.chunk(counter) and chunk.counter == counter and chunk.offset == end
+        assert layout.at(end) == layout.at(end + chunk.length - 1) == counter
         end += chunk.length
     assert end == layout.ciphertext and layout.plaintext == sum(sizes)
     assert [chunk.final for chunk in layout] == [False] * (layout.chunks - 1) + [True]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from attestation import Outcome, Policy, Rejected
 from client.artifacts.seal import Sealed, seal
@@ -14,7 +15,7 @@ from cloister import Client
 from enclave.model_files import model_root
 from sealing.artifact import Kind
 from tests.artifacts.brokered import Broker, broker
-from tests.artifacts.made import OTHER, order, secret_for
+from tests.artifacts.made import OTHER, OWNER, order, secret_for
 from tests.running import FAQ, RunningWorker, cloister
 
 KEY = hashlib.sha256(b"the owners' data key").digest()
@@ -33,6 +34,10 @@ class Owners:
     adapter: Sealed
     policy: str
 
+    @property
+    def uploads(self) -> Path:
+        return self.directory / "uploads"
+
     def options(self, *more: str) -> tuple[str, ...]:
         return (
             *("--model", str(self.directory / "model"), "--name", "faq"),
@@ -43,6 +48,12 @@ class Owners:
 @pytest.fixture(scope="module")
 def owners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owners]:
     directory = tmp_path_factory.mktemp("owners")
+    (directory / "uploads").mkdir()
+    for name, key in (("model", OWNER), ("adapter", OTHER)):
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (directory / f"{name}.pem").write_bytes(private)
+        (directory / f"{name}.pub").write_bytes(public)
     model = seal(order(FAQ, chunk_size=1 << 16, name="faq", data_key=KEY), directory / "model")
     adapter = seal(
         order(
@@ -72,7 +83,11 @@ def owners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owners]:
 @pytest.fixture(scope="module")
 def sealed_worker(owners: Owners) -> Iterator[RunningWorker]:
     running = RunningWorker(
-        owners.directory, owners.options("--adapter", f"sailor={owners.directory / 'sailor'}")
+        owners.directory,
+        owners.options(
+            *("--adapter", f"sailor={owners.directory / 'sailor'}", "--uploads", str(owners.uploads)),
+            *("--admit-owner", str(owners.directory / "adapter.pub")),
+        ),
     ).start()
     yield running
     running.stop()
@@ -128,6 +143,49 @@ def test_nothing_secret_is_on_disk_or_in_the_log(sealed_worker: RunningWorker, o
     assert PROMPT not in sealed_worker.output and KEY.hex() not in sealed_worker.output
     # The search finds what is there: the plain model holds every one of the windows.
     assert all(secret in weights for secret in secrets[:-3])
+
+
+def adapter_command(worker: RunningWorker, owners: Owners, do: str, name: str, *more: str) -> str:
+    done = cloister(
+        *("adapter", do, name, str(owners.directory / "sailor")),
+        *("--to", worker.url, "-p", str(worker.policy_file)),
+        *(more or ("--owner", str(owners.directory / "adapter.pem"))),
+    )
+    return f"{done.returncode} {done.stdout}{done.stderr}"
+
+
+def test_an_owner_uploads_an_adapter_and_loads_it_while_the_worker_serves(
+    sealed_worker: RunningWorker, owners: Owners
+) -> None:
+    to = ("--to", sealed_worker.url, "-p", str(sealed_worker.policy_file))
+    assert "not uploaded" in adapter_command(sealed_worker, owners, "load", "pirate")
+    done = cloister("upload", str(owners.directory / "sailor"), *to)
+    assert done.returncode == 3 and "uploaded as" in done.stdout, done.stderr
+    (folder,) = owners.uploads.iterdir()
+    for name in ("manifest.cose", "chunks", "leaves"):
+        assert (folder / name).read_bytes() == (owners.directory / "sailor" / name).read_bytes()
+    refused = cloister("upload", str(owners.directory / "model"), *to)
+    assert refused.returncode == 2 and "takes no uploads of that owner" in refused.stderr
+    stranger = ("--owner", str(owners.directory / "model.pem"))
+    assert "no orders of that owner" in adapter_command(sealed_worker, owners, "load", "pirate", *stranger)
+
+    assert "loaded pirate" in adapter_command(sealed_worker, owners, "load", "pirate")
+    # The policy pins names: a client that has not agreed to the new name is told, and refuses.
+    with Client(sealed_worker.url, sealed_worker.policy) as client, pytest.raises(Rejected):
+        client.attest()
+    root = owners.adapter.signed.manifest.root.hex()
+    text = sealed_worker.policy_file.read_text().replace(f'"sailor={root}"', f'"{root}"')
+    with Client(sealed_worker.url, Policy.from_toml(text)) as client:
+        assert client.models() == ["faq", "pirate", "sailor"]
+        told = [
+            client.ask(QUESTION, model=name, temperature=0, max_tokens=30).text for name in client.models()
+        ]
+        assert told[1] == told[2] != told[0]
+        sealed_worker.policy_file.with_name("loose.toml").write_text(text)
+        loose = ("--owner", str(owners.directory / "adapter.pem"), "-p", str(owners.directory / "loose.toml"))
+        assert "unloaded pirate" in adapter_command(sealed_worker, owners, "unload", "pirate", *loose)
+        assert client.models() == ["faq", "sailor"]
+        assert "no sealed adapter named" in adapter_command(sealed_worker, owners, "unload", "pirate")
 
 
 @pytest.mark.parametrize(
