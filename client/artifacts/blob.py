@@ -44,7 +44,7 @@ def upload(
             with _client(url, name, given) as client:
                 client.upload_blob((directory / name).read_bytes(), overwrite=True)
     except AzureError as error:
-        reason = getattr(error, "error_code", None) or type(error).__name__
+        reason = _reason(error)
         raise OwnerError(f"{url.partition('?')[0]}: {reason}; the same command goes on from here") from None
     except OSError as error:
         raise OwnerError(f"{error.filename}: {error.strerror}") from None
@@ -94,3 +94,8 @@ def _credential() -> Any:
         return credential()
     except AzureUnavailable as error:
         raise OwnerError(str(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or type(error).__name__)

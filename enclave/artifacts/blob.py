@@ -60,7 +60,7 @@ class BlobStore:
         try:
             return bytes(client.download_blob(offset, length, max_concurrency=1).readall())
         except AzureError as error:
-            reason = getattr(error, "error_code", None) or type(error).__name__
+            reason = _reason(error)
             raise StoreError(f"{self.label}/{name}: {reason}") from None
 
 
@@ -70,3 +70,8 @@ def _default_credential() -> Any:
     except ImportError:
         raise StoreError("Azure Blob needs: pip install 'cloister[azure]'") from None
     return DefaultAzureCredential()
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or type(error).__name__)
