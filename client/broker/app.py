@@ -24,6 +24,11 @@ def build(service: Service) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> Response:
+        try:
+            await run_in_threadpool(service.check)
+        except BrokerError as error:
+            log.error("%s", error)
+            return Response(b"the store does not answer\n", 503, media_type="text/plain")
         return Response(b"ok\n", media_type="text/plain")
 
     @app.get("/metrics")

@@ -73,8 +73,17 @@ def write_shares(order: Order, *, threshold: int, count: int, folder: Path) -> l
     paths = []
     for number, share in enumerate(split(order.secret(), threshold=threshold, count=count), 1):
         path = folder / f"share-{number}-of-{count}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(share.to_bytes())
+        _write(path, share.to_bytes())
         paths.append(path)
     return paths
+
+
+def write_secret(order: Order, path: Path) -> None:
+    """The order's secret as a file of mode 600, for a key broker of another make. Overwrites nothing."""
+    _write(path, order.checked().secret().to_bytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)

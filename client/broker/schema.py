@@ -66,6 +66,10 @@ _TRIGGERS = tuple(
 
 def open_engine(path: Path) -> Engine:
     """The engine over the database at `path`, made if it is not there. Raises StoreError."""
+    try:
+        path.touch(mode=0o600)  # before SQLite makes its log beside it, which takes the same mode
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
     engine = create_engine(
         f"sqlite:///{path}", poolclass=QueuePool, pool_size=8, connect_args={"timeout": BUSY}
     )
@@ -83,7 +87,6 @@ def open_engine(path: Path) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(f"{path}: {error.orig}") from None
-    path.chmod(0o600)
     return engine
 
 

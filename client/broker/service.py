@@ -56,6 +56,10 @@ class Service:
         self._administration = Administration(store, admins, clock)
         self.metrics = Metrics(self._sessions)
 
+    def check(self) -> None:
+        """StoreError if nothing could be released now."""
+        self._store.check()
+
     def handle(self, call: Call) -> Reply:
         """The answer to one request, an error among them. Raises StoreError if the database fails."""
         step = call.path[0] if call.path and call.path[0] in ("auth", "attest", "resource") else "other"

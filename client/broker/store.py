@@ -86,6 +86,11 @@ class Store:
         except DatabaseError as error:
             raise StoreError(f"the database refuses: {error.orig}") from None
 
+    def check(self) -> None:
+        """StoreError if nothing could be released now: the database is gone, full or held by somebody."""
+        with self.transaction() as connection:
+            audit.current_head(connection)
+
     def secret(self, name: str, make: Any) -> bytes:
         """A secret of the broker itself, made at first use and kept sealed."""
         context = b"meta" + lp(name.encode())

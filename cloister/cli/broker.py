@@ -121,6 +121,23 @@ def add_share(
     brokering.add_share(data, master, resource, share, policy, limits)
 
 
+@app.command()
+def export(
+    resource: Resource,
+    sealed: Sealed,
+    data_key: DataKey,
+    policy: PolicyFile,
+    expires: Expires,
+    out: Annotated[Path, typer.Option(help="File for the secret; give it to the broker, then delete it.")],
+    demo: Demo = False,
+) -> None:
+    """Write an artifact's secret for a broker of another make, such as Trustee: it is the resource."""
+    from . import brokering
+
+    order = brokering.order(resource, sealed, data_key, policy, expires, "unlimited", [], demo)
+    brokering.export(order, out)
+
+
 @app.command("list")
 def list_(data: Data = DEFAULT, master: Master = None) -> None:
     """List artifacts with their limits and counts; keys are never shown."""

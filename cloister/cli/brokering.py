@@ -115,6 +115,15 @@ def split(wanted: owning.Order, threshold: int, count: int, out: Path) -> None:
         typer.echo(f"{path}: for one broker, then delete it")
 
 
+def export(wanted: owning.Order, out: Path) -> None:
+    """Write the secret."""
+    try:
+        owning.write_secret(wanted, out)
+    except OSError as error:
+        raise LimitsError(f"{out}: {error.strerror}") from None
+    typer.echo(f"{out}: the resource {wanted.resource}; not encrypted, so delete it once the broker has it")
+
+
 def add_share(
     data: Path, master: str | None, resource: str, share: Path, policy: Path, wanted: Limits
 ) -> None:

@@ -175,6 +175,20 @@ async def test_a_store_that_fails_releases_nothing_and_says_try_again(
     assert world.released == 0
 
 
+async def test_health_says_when_nothing_could_be_released(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = build(world.service)
+    assert (await call(app, "GET", "/healthz")).status == 200
+
+    def gone() -> None:
+        raise StoreError("disk I/O error")
+
+    monkeypatch.setattr(world.store, "check", gone)
+    answer = await call(app, "GET", "/healthz")
+    assert answer.status == 503 and b"disk" not in answer.body
+
+
 async def test_a_release_is_counted_though_nobody_waits_for_the_answer(world: World, box: Machine) -> None:
     session = world.attested(box)
     cookie = [(b"cookie", f"kbs-session-id={session}".encode())]

@@ -26,7 +26,7 @@ from enclave.release import (
 )
 from enclave.release.tls import connect
 from sealing import kbs
-from sealing.artifact import Kind, SignedManifest, key_commitment
+from sealing.artifact import Kind, ReleasedSecret, SignedManifest, key_commitment
 from tests.broker.certificates import Authority
 from tests.broker.commands import cloister
 from tests.broker.machines import Machine, bound, machine
@@ -175,6 +175,18 @@ def test_an_owner_cannot_order_what_the_manifest_does_not_say(owner: Path, tmp_p
     )
     assert denied.returncode == 2 and "demo" in denied.stderr
     assert "default" not in cloister("broker", "list", "--data", str(data)).stdout
+
+
+def test_a_secret_is_exported_for_another_broker(owner: Path, tmp_path: Path) -> None:
+    name, *rest = words(owner, tmp_path)
+    given = [word for word in rest if word not in ("--data", str(tmp_path))]
+    out = tmp_path / "secret"
+    command = ("broker", "export", name, str(owner / "sealed"), "--data-key", str(owner / "data.key"))
+    assert cloister(*command, "--out", str(out), *given).returncode == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+    signed(owner).admit(ReleasedSecret.from_bytes(out.read_bytes()), time.time())
+    again = cloister(*command, "--out", str(out), *given)
+    assert again.returncode == 2 and "exists" in again.stderr
 
 
 def test_tls_uses_the_hybrid_and_the_name_is_checked(

@@ -39,7 +39,7 @@ def test_keys_are_sealed_at_rest(world: World) -> None:
     for file in world.path.parent.iterdir():
         content = file.read_bytes()
         assert SECRET.key not in content and SECRET.to_bytes() not in content and MASTER not in content
-        assert file.stat().st_mode & 0o077 == 0 or not file.name.endswith(".db")
+        assert file.stat().st_mode & 0o077 == 0
 
 
 def test_another_master_key_opens_nothing(world: World) -> None:
