@@ -50,7 +50,10 @@ def take_bursts(link: Link, end: BusEnd) -> None:
 
 
 def work(seconds: float) -> None:
-    """A step of an engine that takes so long by the clock, however busy the machine is."""
+    """A step that takes so long by the clock: computing, or, if negative, waiting for hardware that does."""
+    if seconds < 0:
+        time.sleep(-seconds)
+        return
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         pass

@@ -1,5 +1,7 @@
 """Waiting: a short spin, then sched_yield, then asleep on an eventfd; never beyond the timeout.
 
+Who had to wait long the last time goes to sleep at once: a step that takes a millisecond is not spun through.
+
 The host holds the same eventfds. It can ring them for nothing, or swallow every ring: sleep is taken in
 slices, so that a lost ring costs a slice, and an eventfd is never read, so that no read can block.
 """
@@ -15,6 +17,7 @@ from .errors import LinkTimeout
 SPINS: Final = 40
 YIELD_SECONDS: Final = 60e-6
 SLICE_SECONDS: Final = 0.05
+LONG_SECONDS: Final = 200e-6
 _YIELDS: Final = 8
 
 
@@ -31,23 +34,18 @@ class Doorbell:
         # Edge-triggered: every ring wakes once and nothing has to be read back.
         self._poll.register(bell, select.EPOLLIN | select.EPOLLET)
         self._words[flag] = 0
+        self._patient = False
 
     def wait(self, ready: Callable[[], bool], check: Callable[[], None], timeout: float) -> None:
         """Return once `ready()` is true. `check` may raise, and is asked whenever sleep would begin.
 
         Raises LinkTimeout after `timeout` seconds, and what `ready` and `check` raise.
         """
-        for _ in range(SPINS):
-            if ready():
-                return
         start = time.monotonic()
-        until = start + min(YIELD_SECONDS, timeout)
-        while time.monotonic() < until:
-            for _ in range(_YIELDS):
-                os.sched_yield()
-                if ready():
-                    return
+        if not self._patient and _soon(ready, start + min(YIELD_SECONDS, timeout)):
+            return
         self._sleep(ready, check, start + timeout, timeout)
+        self._patient = time.monotonic() - start > LONG_SECONDS
 
     def _sleep(
         self, ready: Callable[[], bool], check: Callable[[], None], deadline: float, timeout: float
@@ -69,6 +67,19 @@ class Doorbell:
     def close(self) -> None:
         """Give up the epoll descriptor."""
         self._poll.close()
+
+
+def _soon(ready: Callable[[], bool], until: float) -> bool:
+    """Whether it was ready while we spun and yielded."""
+    for _ in range(SPINS):
+        if ready():
+            return True
+    while time.monotonic() < until:
+        for _ in range(_YIELDS):
+            os.sched_yield()
+            if ready():
+                return True
+    return False
 
 
 def ring(bell: int) -> None:

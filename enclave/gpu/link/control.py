@@ -92,7 +92,10 @@ class Control(Session):
             header = ring.fields[ring.headers[index]] - ring.lap
             cuts = self._in_cuts.get(header)  # found there: the header of an ordinary, whole message
             if cuts is None or counter >= opener.rekey_at:
-                return self._receive(self.timeout if timeout is None else timeout)
+                header, _ = ring.take(self.timeout if timeout is None else timeout)
+                cuts = self._in_cuts.get(header)
+                if cuts is None or counter >= opener.rekey_at:
+                    return self._receive(self.timeout if timeout is None else timeout)
             opener.counter = counter + 1
             opener.words[COUNTER] = counter
             opener.fields[WORD] = header
