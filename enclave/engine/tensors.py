@@ -8,10 +8,13 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from enclave.gpu.cuda import Crossings, double_buffered
 
 from ..files import ModelFiles
 from ..memory import PROTECTED, Kind, SecretMemory
@@ -153,6 +156,10 @@ def _kept(place: Place, dtype: torch.dtype) -> torch.dtype:
 
 def _room(place: Place, dtype: torch.dtype) -> int:
     size = math.prod(place.shape) * _kept(place, dtype).itemsize
+    return _aligned(size)
+
+
+def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
@@ -187,16 +194,21 @@ def _fill_each(
 def _to_device(
     files: ModelFiles, headers: Mapping[str, list[Place]], dtype: torch.dtype, device: str
 ) -> dict[str, torch.Tensor]:
-    """Through one scratch buffer on the host, which is erased."""
-    largest = max([1, *(place.size for places in headers.values() for place in places)])
-    tensors = {}
-    with SecretMemory(largest, kinds=ANYWHERE) as scratch:
-        for name, places in headers.items():
-            for place in places:
-                files.fill(name, place.base + place.start, scratch.buffer[: place.size])
-                view = _view(scratch.buffer, place.dtype, place)
-                tensors[place.name] = view.to(device, _kept(place, dtype), copy=True)
-    return tensors
+    """Through two scratch buffers on the host, which are erased: one is filled while the other crosses."""
+    wanted = [(name, place) for name, places in headers.items() for place in places]
+    largest = _aligned(max([1, *(place.size for _, place in wanted)]))
+    with (
+        SecretMemory(2 * largest, kinds=ANYWHERE) as scratch,
+        Crossings(device) as crossings,
+    ):
+
+        def fill(index: int, half: int) -> Future[torch.Tensor]:
+            (name, place), buffer = wanted[index], scratch.buffer[half * largest :]
+            files.fill(name, place.base + place.start, buffer[: place.size])
+            return crossings.to_device(_view(buffer, place.dtype, place), _kept(place, dtype))
+
+        tensors = double_buffered(fill, len(wanted))
+        return {place.name: tensor for (_, place), tensor in zip(wanted, tensors, strict=True)}
 
 
 def _view(memory: memoryview, dtype: torch.dtype, place: Place) -> torch.Tensor:
