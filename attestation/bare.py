@@ -4,10 +4,10 @@ A byte-order mark; text around PEM blocks (RFC 7468, section 2); zeros after a D
 elements; the size of a TPM2B; the header of the SEV guest device's answer; the JSON object around a token.
 """
 
-import base64
 import re
 
 from . import der
+from .certificates import pem
 from .errors import MalformedEvidence
 
 _MARK = b"\xef\xbb\xbf"
@@ -59,7 +59,4 @@ def _elements(raw: bytes) -> bytes:
         return found[0]
     if raw[offset:].strip(b"\0") or not all(item[:2] == b"\x30\x82" for item in found):
         return raw
-    blocks = (base64.encodebytes(item) for item in found)
-    return b"".join(
-        b"-----BEGIN CERTIFICATE-----\n" + block + b"-----END CERTIFICATE-----\n" for block in blocks
-    )
+    return b"".join(map(pem, found))

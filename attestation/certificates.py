@@ -5,6 +5,7 @@ refuse, so the frame is declared in `pkix`; decoding, keys and signatures are `c
 What depends on bytes alone is remembered; validity is judged each time.
 """
 
+import base64
 import binascii
 import re
 from collections.abc import Iterable
@@ -99,6 +100,27 @@ def pem_blocks(raw: bytes, label: bytes) -> list[bytes]:
     if not found or len(found) > MAX_CERTIFICATES or raw[offset:].strip(b" \t\r\n\0"):
         raise MalformedEvidence(f"not PEM of 1 to {MAX_CERTIFICATES} blocks, nor DER")
     return found
+
+
+def chained(files: Iterable[bytes]) -> bytes:
+    """The certificates of several files as one PEM, each before its issuer as far as names say."""
+    left = [item for raw in files for item in load_all(raw)]
+    issuers = {item.issuer for item in left if item.issuer != item.subject}
+    following = next((item for item in left if item.subject not in issuers), left[0])
+    blocks: list[bytes] = []
+    while left:
+        left.remove(following)
+        blocks.append(pem(following.raw))
+        following = next(
+            (item for item in left if item.subject == following.issuer), left[0] if left else following
+        )
+    return b"".join(blocks)
+
+
+def pem(der_bytes: bytes) -> bytes:
+    """One certificate in PEM."""
+    digits = base64.encodebytes(der_bytes)
+    return b"-----BEGIN CERTIFICATE-----\n" + digits + b"-----END CERTIFICATE-----\n"
 
 
 @lru_cache(maxsize=256)

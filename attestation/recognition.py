@@ -5,10 +5,11 @@ File names only order what is otherwise alike. Recognised is not verified.
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import certificates
 from .collateral import Collateral
 from .encoding import strict_json
 from .errors import MalformedEvidence
@@ -128,9 +129,8 @@ def _tdx(pieces: Pieces) -> Evidence:
 
 
 def _dstack(pieces: Pieces) -> Evidence:
-    listed = strict_json(_one(pieces, P.DEVICE_LIST), limit=MAX_FILE)
     quote, log = _one(pieces, P.TDX_QUOTE), _optional(pieces, P.EVENT_LOG)
-    return DstackDocument(quote=quote, event_log=log, devices=_typed(listed))
+    return DstackDocument(quote=quote, event_log=log, devices=_lists(pieces))
 
 
 def _quote_document(pieces: Pieces) -> Evidence:
@@ -206,15 +206,36 @@ def _bank(registers: Any) -> dict[int, bytes]:
 
 
 def _devices(pieces: Pieces) -> Evidence:
-    return GpuEvidence(devices=_typed(strict_json(_one(pieces, P.DEVICE_LIST), limit=MAX_FILE)))
+    return GpuEvidence(devices=_lists(pieces))
 
 
 def _device(pieces: Pieces) -> Evidence:
     reports, chains = pieces[P.DEVICE_REPORT], pieces[P.CERTIFICATES]
+    if len(reports) == 1 and len(chains) > 1:
+        chains = [certificates.chained(chains)]
     if len(reports) != len(chains):
         raise MalformedEvidence(f"{len(reports)} device reports and {len(chains)} certificate chains")
-    pairs = zip(reports, chains, strict=True)
+    pairs = zip(reports, _own(reports, chains), strict=True)
     return GpuEvidence(devices=tuple(_device_of(report, chain) for report, chain in pairs))
+
+
+def _own(reports: list[bytes], chains: list[bytes]) -> Iterator[bytes]:
+    """For each report the chain whose key signed it, or one that is left over."""
+    from .nvidia.devices import signed_under
+
+    spare = list(chains)
+    for report in reports:
+        fits = (chain for chain in spare if len(spare) > 1 and signed_under(report, chain))
+        own = next(fits, spare[0])
+        spare.remove(own)
+        yield own
+
+
+def _lists(pieces: Pieces) -> tuple[DeviceEvidence, ...]:
+    """The devices of every list given: services ask about GPUs and switches apart."""
+    return tuple(
+        device for raw in pieces[P.DEVICE_LIST] for device in _typed(strict_json(raw, limit=MAX_FILE))
+    )
 
 
 def _typed(listed: Any) -> tuple[DeviceEvidence, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..context import Context
+from ..errors import MalformedEvidence
 from ..evidence import DeviceEvidence
 from ..verdict import Sheet
 from .appraisal import mode
@@ -11,6 +12,7 @@ from .checks import NvidiaListCheck as Check
 from .opaque import OpaqueData
 from .policy import NvidiaSwitchPolicy
 from .report import gpu_report
+from .signature import ecdsa_p384
 
 GPU = "nvidia-gpu"
 SWITCH = "nvidia-nvswitch"
@@ -60,6 +62,15 @@ def appraise_list(
         "protected_pcie": [_octet(report.opaque.protected_pcie) for report in every],
     }
     return sheet
+
+
+def signed_under(report: bytes, chain: bytes) -> bool:
+    """Whether the key of the first certificate in `chain` signed `report`; false where one does not parse."""
+    try:
+        parsed, leaf = gpu_report(report), CertificateChain.from_pem(chain).leaf
+    except MalformedEvidence:
+        return False
+    return ecdsa_p384(leaf, parsed.signature, parsed.signed)
 
 
 def _check_topology(sheet: Sheet, gpus: Sequence[OpaqueData], switches: Sequence[OpaqueData]) -> None:

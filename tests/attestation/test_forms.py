@@ -248,3 +248,24 @@ def test_device_lists_of_several_services() -> None:
     ]
     for form in (listed, {"evidences": listed}, {"device_evidence_list": listed}, {"evidence_list": plain}):
         assert score(replace(case, altered={name: json.dumps(form).encode()})).word == "accepted"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_chain_in_a_file_a_certificate(seed: int) -> None:
+    case, shuffle = load("nvidia-gpu/h100-550"), random.Random(seed)
+    contents = [item.raw for item in load_all(case.files["cert_chain.pem"])] + [case.files["report.bin"]]
+    shuffle.shuffle(contents)
+    names = {str(i): raw for i, raw in enumerate(contents)}
+    apart = replace(case, fields={**case.fields, "files": dict.fromkeys(names)}, altered=names)
+    assert score(apart).word == "accepted"
+
+
+def test_reports_find_their_own_chains_and_lists_add_up() -> None:
+    (raw,) = load("nvidia-gpu/multi-4x-h100-ppcie").files.values()
+    listed = json.loads(raw)
+    reports = {f"a{i}": base64.b64decode(item["evidence"]) for i, item in enumerate(listed)}
+    chains = {f"b{i}": base64.b64decode(item["certificate"]) for i, item in enumerate(reversed(listed))}
+    whole = recognise({"x": raw}).evidence
+    assert recognise(reports | chains).evidence == whole
+    halves = {"1": json.dumps(listed[:1]).encode(), "2": json.dumps(listed[1:]).encode()}
+    assert recognise(halves).evidence == whole
