@@ -41,6 +41,17 @@ def test_canonical_json_is_hashed_as_the_attestation_service_hashes_it() -> None
     assert hashlib.sha384(rfc8785.dumps(vector["json"])).hexdigest() == vector["sha384"]
 
 
+def test_the_hashes_of_a_written_out_exchange() -> None:
+    vector = VECTORS["binding"]
+    runtime, additional = vector["runtime"], vector["additional_evidence"]
+    assert rfc8785.dumps(runtime).decode() == vector["canonical_runtime"]
+    primary = runtime | {"additional-evidence": additional}
+    assert rfc8785.dumps(primary).decode() == vector["canonical_primary"]
+    assert kbs_device_nonce(runtime).hex() == vector["device_nonce"]
+    assert kbs_report_data(runtime, additional).hex() == vector["report_data"]
+    assert kbs.RuntimeData.from_json(runtime).to_json() == runtime
+
+
 def test_a_device_signs_the_first_32_bytes_of_the_digest() -> None:
     vector = VECTORS["device_nonce"]
     assert bytes.fromhex(vector["digest"])[:32].hex() == vector["nonce"]
