@@ -8,10 +8,13 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= enclave,broker,openai,azure,nvidia,dev
 PIP_FLAGS := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 
-.PHONY: demo test test-slow check lint bench clean
+.PHONY: demo parties test test-slow check lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/cloister demo
+
+parties: $(STAMP)
+	$(BIN)/cloister demo parties
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"

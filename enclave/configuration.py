@@ -29,7 +29,7 @@ class Configuration:
     URLs, `broker_ca` a PEM that their certificates chain to; `threshold` of them if they hold shares.
     `admitted`: owners' PEM keys, who may load adapters while serving, and upload to the folder `uploads`.
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
-    `documents` maps names to directories of text, which need a consent that says who may read them.
+    `documents` maps names to places of text, which need a consent that says who may read them.
     """
 
     model: Place
@@ -39,7 +39,7 @@ class Configuration:
     issuers: tuple[str, ...] = ()
     engine: EngineOptions = field(default_factory=EngineOptions)
     consent: Path | None = None
-    documents: Mapping[str, Path] = field(default_factory=dict)
+    documents: Mapping[str, Place] = field(default_factory=dict)
     brokers: tuple[str, ...] = ()
     broker_ca: str | None = None
     broker_plaintext: bool = False
@@ -114,7 +114,7 @@ class Configuration:
             issuers=tuple(table["issuers"]),
             engine=EngineOptions(**table["engine"]),
             consent=Path(table["consent"]) if table["consent"] else None,
-            documents={name: Path(path) for name, path in table.get("documents", {}).items()},
+            documents={name: place_of(path) for name, path in table.get("documents", {}).items()},
             brokers=tuple(table.get("brokers", ())),
             broker_ca=table.get("broker_ca"),
             broker_plaintext=table.get("broker_plaintext", False),

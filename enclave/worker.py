@@ -28,12 +28,12 @@ from .api.tenants import Issuer, Tenants
 from .artifacts.desk import OwnersDesk, owner_hash
 from .artifacts.holdings import Holdings
 from .artifacts.library import Findings, Library
-from .artifacts.shelf import Releaser, Shelf
+from .artifacts.shelf import Found, Releaser, Shelf
 from .artifacts.uploads import Uploads
 from .configuration import SOFTWARE, Configuration
 from .consent.admission import admit, own_measurement
 from .consent.layer import ConsentLayer
-from .documents.shelf import Documents, Folder
+from .documents.opening import find_documents, open_documents
 from .engine.interface import EngineError
 from .engine.runner import EngineRunner
 from .files import FilesError, ModelFiles
@@ -84,13 +84,15 @@ class Worker:
         self._devices = devices
         self._collateral = collateral
         self._issuers = [Issuer.from_pem(pem.encode()) for pem in configuration.issuers]
-        self._documents = {n: Documents.read(Folder(p)) for n, p in configuration.documents.items()}
+        documents = [find_documents(name, place) for name, place in configuration.documents.items()]
         findings = Findings.of(configuration)
         bare = _workload(configuration, self._issuers)
         planned = Workload.from_bytes(findings.listed_in(Holdings(bare)).workload)
-        manifest = self._agreed(configuration, planned)
+        manifest = self._agreed(configuration, planned, documents)
         bare = replace(bare, consent=manifest.digest if manifest else "")
-        self._library = Library(findings, Shelf(self._releaser(configuration)), Holdings(bare))
+        shelf = Shelf(self._releaser(configuration))
+        self._library = Library(findings, shelf, Holdings(bare))
+        self._documents = {found.name: open_documents(found, shelf) for found in documents}
         self._engine = self._library.load(_engine_maker(configuration))
         log.info("weights are in %s memory", self._engine.weights_memory)
         self._runner = EngineRunner(self._engine)
@@ -184,11 +186,13 @@ class Worker:
             keyset=lambda: sha256(self._identity.keyset_bytes),
         )
 
-    def _agreed(self, configuration: Configuration, workload: Workload) -> Manifest | None:
+    def _agreed(
+        self, configuration: Configuration, workload: Workload, documents: Sequence[Found]
+    ) -> Manifest | None:
         """What the parties agreed to, if this is to be a joint workload. Raises ConsentRefused."""
         if configuration.consent is None:
             return None
-        data = {name: (each.root, "") for name, each in self._documents.items()}
+        data = {found.name: (found.root, found.loaded.owner) for found in documents}
         consent = Consent.from_bytes(configuration.consent.read_bytes())
         own = self._evidence(os.urandom(NONCE_SIZE), self._identity.keyset_bytes, None, workload.to_bytes())
         return admit(consent, workload, measurement=own_measurement(own.cpu), data=data, now=int(time.time()))

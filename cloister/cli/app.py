@@ -11,6 +11,7 @@ from .broker import app as broker
 from .bus import app as bus
 from .collateral import app as collateral
 from .consents import app as consent_commands
+from .demos import app as demo_commands
 from .ears import app as ear
 from .owners import app as owners
 from .policies import app as policy
@@ -28,6 +29,7 @@ app.add_typer(broker)
 app.add_typer(bus)
 app.add_typer(collateral)
 app.add_typer(consent_commands)
+app.add_typer(demo_commands)
 app.add_typer(ear)
 app.add_typer(policy)
 app.add_typer(receipt_commands)
@@ -261,16 +263,6 @@ def measure(
         model, name, adapter or [], engine or [], issuer or [], encoders=encoder or []
     )
     _leave(serving.measure(settings, write_policy, entries))
-
-
-@app.command()
-def demo(
-    question: Annotated[str | None, typer.Option(help="What to ask instead of the demo's question.")] = None,
-) -> None:
-    """Start a worker, attest it, ask it something, and show what its operator saw."""
-    from cloister.demo.run import run
-
-    _leave(run(question))
 
 
 def _version(wanted: bool) -> None:

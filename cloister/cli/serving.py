@@ -59,7 +59,7 @@ class Settings:
             issuers=tuple(_pem("--issuer", path) for path in self.issuers),
             engine=engine_options(self.engine),
             consent=self.consent.resolve() if self.consent else None,
-            documents=dict(_plain("--documents", word, "text files") for word in self.documents),
+            documents=dict(_named("--documents", word, "text files") for word in self.documents),
             brokers=tuple(self.brokers),
             broker_ca=_pem("--broker-ca", self.broker_ca) if self.broker_ca else None,
             broker_plaintext=self.broker_plaintext,
@@ -74,7 +74,11 @@ class Settings:
 def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -> int:
     """Start the worker and stay until it ends; returns its exit status, 0 after Ctrl-C."""
     configuration = settings.configuration(host, port)
-    places = (configuration.model, *configuration.adapters.values())
+    places = (
+        configuration.model,
+        *configuration.adapters.values(),
+        *configuration.documents.values(),
+    )
     if not configuration.brokers and any(isinstance(place, str) for place in places):
         raise ConfigurationError("what is sealed needs the address of its key broker: --broker URL")
     sys.stderr.write("SIMULATED: a security processor in software measures and starts the worker\n")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sealing.artifact import ReleasedSecret, SignedManifest, check_commitment
 from sealing.errors import WrongKey
@@ -10,6 +11,7 @@ from sealing.kbs import ResourceId
 
 from ..release import (
     Attester,
+    BrokerRefused,
     BrokerUnreachable,
     Expected,
     Quorum,
@@ -19,6 +21,8 @@ from ..release import (
     release_from_quorum,
 )
 
+NOT_FOUND: Final = 404
+
 
 def resource_of(signed: SignedManifest) -> ResourceId:
     """The name of an artifact's key at its brokers; one for all its versions (docs/spec/artifact.md)."""
@@ -27,7 +31,10 @@ def resource_of(signed: SignedManifest) -> ResourceId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brokers:
-    """Implements `Releaser`. `threshold` 1: the first broker that is reached has the key; more: shares."""
+    """Implements `Releaser`. `threshold` 1: the first broker that is reached and knows it has the key.
+
+    So each owner may have a broker of its own. More: the key lies in shares.
+    """
 
     transports: Sequence[Transport]
     attester: Attester
@@ -56,6 +63,10 @@ class Brokers:
                 return release(transport, resource_of(signed), self.attester, expected, clock=self.clock)
             except BrokerUnreachable as error:
                 unreached = error
+            except BrokerRefused as error:
+                if error.status != NOT_FOUND:
+                    raise
+                unreached = unreached or error
         raise unreached or ValueError("no broker is named")
 
 

@@ -2,7 +2,7 @@
 passages of documents for those to whom they may be quoted."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -30,7 +30,7 @@ class ConsentLayer:
     manifest: Manifest
     workload: Callable[[], bytes]
     clock: Callable[[], float]
-    documents: Mapping[str, Documents] = field(default_factory=dict)
+    documents: dict[str, Documents] = field(default_factory=dict)
     _checked: bytes = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +71,11 @@ class ConsentLayer:
         agreed = next((item for item in self.manifest.data if item.name == name), None)
         if who is None or agreed is None or who not in agreed.readers:
             raise ConsentRefused("the consent in force lets nobody read these documents with this token")
-        return search(self.documents[name], table)
+        found = self.documents.get(name)
+        if found is None or (found.not_after is not None and self.clock() >= found.not_after):
+            self.documents.pop(name, None)
+            raise ConsentRefused("the key of these documents has expired; they are no longer here")
+        return search(found, table)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

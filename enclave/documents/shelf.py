@@ -38,11 +38,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Documents by one name. `root` is the content root of what was read, hashed here."""
+    """Documents by one name. `root` is the content root of what was read, hashed here.
+
+    `not_after`: until when they may be searched, Unix seconds; None for ever.
+    """
 
     root: bytes
     _passages: tuple[Passage, ...] = field(repr=False)
     _index: Index = field(repr=False)
+    not_after: int | None = None
 
     @classmethod
     def read(cls, files: Files) -> "Documents":

@@ -1,20 +1,22 @@
 """What a worker does with a consent: admission, output rules, the layer around the application."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attestation import CpuEvidence, LoadedModel, Workload
+from client.searching import party_token
 from enclave.consent.admission import admit, own_measurement
 from enclave.consent.layer import ConsentLayer
 from enclave.consent.rules import RuleBroken, govern
+from enclave.documents.shelf import Documents, Folder
 from enclave.gateway.plain import Message, Receive, Scope, Send
 from sealing.consent import OutputRules, canonical_schema
 from sealing.errors import ConsentRefused
-from tests.consent.agreed import MANIFEST, NOW, signed
+from tests.consent.agreed import KEYS, MANIFEST, NOW, signed
 
 CHAT = "/v1/chat/completions"
 STRICT = OutputRules(max_tokens=16)
@@ -144,6 +146,7 @@ class Around:
         self.reached: list[bytes] = []
         self.now = float(NOW)
         self.loaded = WORKLOAD
+        self.headers: list[tuple[bytes, bytes]] = []
         self.layer = ConsentLayer(
             application=self._application,
             manifest=MANIFEST,
@@ -168,7 +171,7 @@ class Around:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        headers: Sequence[tuple[bytes, bytes]] = [(b"content-length", str(len(body)).encode())]
+        headers = [*self.headers, (b"content-length", str(len(body)).encode())]
         scope = {"type": "http", "method": method, "path": path, "headers": headers}
         await self.layer(scope, receive, send)
         return sent[0]["status"], json.loads(sent[1]["body"] or b"{}")
@@ -204,6 +207,22 @@ async def test_it_ends_with_the_consent() -> None:
     around.now = MANIFEST.expires
     status, body = await around.call(b"{}")
     assert (status, body["error"]["message"]) == (403, "the consent in force has expired")
+
+
+async def test_documents_go_when_their_key_expires(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one cat")
+    around = Around()
+    found = replace(Documents.read(Folder(tmp_path)), not_after=NOW + 10)
+    around.layer.documents["letters"] = found
+    key = KEYS["north"]
+    token = party_token("north", key).encode()
+    around.headers = [(b"authorization", b"Bearer " + token)]
+    path = "/v1/vector_stores/letters/search"
+    status, page = await around.call(b'{"query": "cat"}', path)
+    assert (status, page["data"][0]["filename"]) == (200, "a.txt")
+    around.now = NOW + 10
+    assert (await around.call(b'{"query": "cat"}', path))[0] == 403
+    assert around.layer.documents == {}
 
 
 async def test_something_else_loaded_later_stops_it() -> None:
