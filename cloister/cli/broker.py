@@ -17,6 +17,12 @@ Master = Annotated[
     ),
 ]
 Resource = Annotated[str, typer.Argument(help="REPOSITORY/TYPE/TAG, by which workers ask for it.")]
+Named = Annotated[
+    str | None,
+    typer.Option(
+        "--resource", help="REPOSITORY/TYPE/TAG; our workers ask by the manifest's own, the default."
+    ),
+]
 Sealed = Annotated[Path, typer.Argument(help="The sealed artifact's directory.")]
 DataKey = Annotated[Path, typer.Option("--data-key", help="The artifact's data key, from `cloister seal`.")]
 PolicyFile = Annotated[Path, typer.Option("--policy", "-p", help="What a worker must prove (TOML).")]
@@ -65,7 +71,6 @@ def serve(
 
 @app.command()
 def add(
-    resource: Resource,
     sealed: Sealed,
     data_key: DataKey,
     policy: PolicyFile,
@@ -73,10 +78,11 @@ def add(
     releases: Releases,
     workload: Workloads = None,
     demo: Demo = False,
+    resource: Named = None,
     data: Data = DEFAULT,
     master: Master = None,
 ) -> None:
-    """Keep an artifact's key, and say who may have it. The same name again replaces it."""
+    """Keep an artifact's key, and say who may have it. The same artifact again replaces it."""
     from . import brokering
 
     order = brokering.order(resource, sealed, data_key, policy, expires, releases, workload or [], demo)
@@ -85,7 +91,6 @@ def add(
 
 @app.command()
 def split(
-    resource: Resource,
     sealed: Sealed,
     data_key: DataKey,
     policy: PolicyFile,
@@ -94,6 +99,7 @@ def split(
     shares: Annotated[int, typer.Option(min=2, max=16, help="How many brokers there are.")],
     out: Annotated[Path, typer.Option(help="Directory for the shares, one file a broker.")],
     demo: Demo = False,
+    resource: Named = None,
 ) -> None:
     """Split an artifact's key into shares for several brokers; `add-share` puts one into each."""
     from . import brokering
@@ -123,13 +129,13 @@ def add_share(
 
 @app.command()
 def export(
-    resource: Resource,
     sealed: Sealed,
     data_key: DataKey,
     policy: PolicyFile,
     expires: Expires,
     out: Annotated[Path, typer.Option(help="File for the secret; give it to the broker, then delete it.")],
     demo: Demo = False,
+    resource: Named = None,
 ) -> None:
     """Write an artifact's secret for a broker of another make, such as Trustee: it is the resource."""
     from . import brokering

@@ -60,7 +60,7 @@ def address(host: str, port: int, certificate: Path | None, key: Path | None, pl
 
 
 def order(
-    resource: str,
+    resource: str | None,
     sealed: Path,
     data_key: Path,
     policy: Path,
@@ -69,10 +69,15 @@ def order(
     workloads: Sequence[str],
     demo: bool,
 ) -> owning.Order:
-    """What the owner orders; LimitsError or OwnerError names the word that does not fit."""
+    """What the owner orders, under the manifest's name if `resource` is None.
+
+    LimitsError or OwnerError names the word that does not fit.
+    """
+    signed = read_manifest(sealed)
+    resource = resource or signed.manifest.resource
     return owning.Order(
         resource=_resource(resource),
-        signed=read_manifest(sealed),
+        signed=signed,
         data_key=read_data_key(data_key),
         policy=_read(policy).decode("utf-8", "replace"),
         limits=limits(resource, expires, releases, workloads, demo),
@@ -112,7 +117,7 @@ def split(wanted: owning.Order, threshold: int, count: int, out: Path) -> None:
     except (OSError, SealingError) as error:
         raise LimitsError(str(error)) from None
     for path in paths:
-        typer.echo(f"{path}: for one broker, then delete it")
+        typer.echo(f"{path}: for one broker, `add-share {wanted.resource} {path.name}`, then delete it")
 
 
 def export(wanted: owning.Order, out: Path) -> None:

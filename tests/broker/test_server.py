@@ -104,8 +104,8 @@ def made(owner: Path, data: Path) -> Path:
     assert cloister("broker", "init", "--data", str(data)).returncode == 0
     name, *rest = words(owner, data)
     added = cloister(
-        *("broker", "add", name, str(owner / "sealed"), "--data-key", str(owner / "data.key")),
-        *("--releases", "2", *rest),
+        *("broker", "add", str(owner / "sealed"), "--data-key", str(owner / "data.key")),
+        *("--releases", "2", "--resource", name, *rest),
     )
     assert added.returncode == 0, added.stderr
     return data
@@ -163,25 +163,30 @@ def test_an_owner_cannot_order_what_the_manifest_does_not_say(owner: Path, tmp_p
     cloister("broker", "init", "--data", str(data))
     other = tmp_path / "other.key"
     new_data_key(other)
-    name, *rest = words(owner, data)
+    _, *rest = words(owner, data)
     wrong = cloister(
-        *("broker", "add", name, str(owner / "sealed"), "--data-key", str(other), "--releases", "1", *rest)
+        *("broker", "add", str(owner / "sealed"), "--data-key", str(other), "--releases", "1", *rest)
     )
     assert wrong.returncode == 2 and "commitment" in wrong.stderr
     no_demo = [word for word in rest if word != "--demo"]
     denied = cloister(
-        *("broker", "add", name, str(owner / "sealed"), "--data-key", str(owner / "data.key")),
+        *("broker", "add", str(owner / "sealed"), "--data-key", str(owner / "data.key")),
         *("--releases", "1", *no_demo),
     )
     assert denied.returncode == 2 and "demo" in denied.stderr
-    assert "default" not in cloister("broker", "list", "--data", str(data)).stdout
+    assert not cloister("broker", "list", "--data", str(data)).stdout
+    good = cloister(
+        *("broker", "add", str(owner / "sealed"), "--data-key", str(owner / "data.key")),
+        *("--releases", "1", *rest),
+    )
+    assert signed(owner).manifest.resource in good.stdout  # the name by which workers ask
 
 
 def test_a_secret_is_exported_for_another_broker(owner: Path, tmp_path: Path) -> None:
-    name, *rest = words(owner, tmp_path)
+    _, *rest = words(owner, tmp_path)
     given = [word for word in rest if word not in ("--data", str(tmp_path))]
     out = tmp_path / "secret"
-    command = ("broker", "export", name, str(owner / "sealed"), "--data-key", str(owner / "data.key"))
+    command = ("broker", "export", str(owner / "sealed"), "--data-key", str(owner / "data.key"))
     assert cloister(*command, "--out", str(out), *given).returncode == 0
     assert out.stat().st_mode & 0o777 == 0o600
     signed(owner).admit(ReleasedSecret.from_bytes(out.read_bytes()), time.time())
@@ -228,7 +233,7 @@ def test_a_key_in_shares_on_two_brokers(owner: Path, tmp_path: Path, attesting: 
     out = tmp_path / "shares"
     split_words = [word for word in rest if word not in ("--data", str(tmp_path))]
     done = cloister(
-        *("broker", "split", name, str(owner / "sealed"), "--data-key", str(owner / "data.key")),
+        *("broker", "split", str(owner / "sealed"), "--data-key", str(owner / "data.key")),
         *("--threshold", "2", "--shares", "2", "--out", str(out), *split_words),
     )
     assert done.returncode == 0, done.stderr
