@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from cryptography.exceptions import InvalidTag
+
 from enclave.gpu.bus import LinkBroken, LinkError, Reason
 from enclave.gpu.bus.geometry import TAG, Class
-from enclave.gpu.bus.rings import LAP
 
 from .kinds import SHIFT, Kind, word
 from .records import COUNTER, WORD, Bytes, plaintext_length
@@ -34,18 +35,17 @@ class Bulk(Session):
         A view is done with when the next is asked for. If `views` raises, the receiver gets TransferAborted
         and the caller the error. Raises LinkBroken, also if a deadline passes: an object has begun.
         """
-        wait, sent = self._wait(timeout), 0
+        wait, before = self._wait(timeout), self._bytes_sent
         with self._failing(), self._in_the_middle(), self._bulk_out:
             try:
-                for view in views:
-                    sent += self._send_view(view if type(view) is memoryview else memoryview(view), wait)
+                self._send_object(views, wait)
             except LinkError:
                 raise
             except BaseException:  # whatever the source raised, the receiver must not wait for the rest
                 self._mark(Kind.ABORT, wait)
                 raise
             self._mark(Kind.END, wait)
-        return sent
+        return self._bytes_sent - before
 
     def receive_bulk(self, into: memoryview, *, timeout: float | None = None) -> int:
         """One object into `into`; returns its bytes. What lies there counts only once this has returned.
@@ -59,35 +59,48 @@ class Bulk(Session):
             with self._in_the_middle():
                 return self._receive_object(into, wait)
 
-    def _send_view(self, view: memoryview, wait: float) -> int:
-        """Seal one view, chunk by chunk, into the next slots; flat, like control.py's `send`."""
-        ring, sealer, whole, capacity = self._bulk_out, self._bulk_sealer, len(view), self._bulk_out.capacity
-        for start in range(0, whole, capacity):
-            piece = view if whole <= capacity else view[start : start + capacity]
-            length = len(piece)
-            index = ring.index
-            if index >= ring.stop:
-                index = ring.make_room(wait)
-            counter = sealer.counter
-            if counter >= sealer.rekey_at:
-                sealer.advance()
-            sealer.counter = counter + 1
-            sealer.words[COUNTER] = counter
-            sealer.fields[WORD] = header = _CHUNK | length
-            slot = ring.slots[index]
-            out = slot if length == capacity else slot[: length + TAG]
-            if self._direct:
-                sealer.key.encrypt_into(sealer.nonce, piece, sealer.data, out)
-            else:
-                private = self._outgoing[: length + TAG]
-                sealer.key.encrypt_into(sealer.nonce, piece, sealer.data, private)
-                out[:] = private
-            ring.fields[ring.headers[index]] = header | ring.lap
-            ring.index = index + 1
-            if ring.words[ring.sleeper]:
-                ring.wake()
-        self._bytes_sent += whole
-        return whole
+    def _send_object(self, views: Iterable[Bytes], wait: float) -> None:
+        """Seal the views, chunk by chunk, into the next slots; flat, like control.py's `send`."""
+        ring, sealer, capacity, direct = (
+            self._bulk_out,
+            self._bulk_sealer,
+            self._bulk_out.capacity,
+            self._direct,
+        )
+        fields, words, headers, slots, sleeper = (
+            ring.fields,
+            ring.words,
+            ring.headers,
+            ring.slots,
+            ring.sleeper,
+        )
+        nonce, data, data_words, data_fields = sealer.nonce, sealer.data, sealer.words, sealer.fields
+        for view in views:
+            whole, start = len(view), 0
+            while start < whole:
+                piece = view if whole <= capacity else memoryview(view)[start : start + capacity]
+                length = len(piece)
+                start += length
+                index, counter = ring.index, sealer.counter
+                if index >= ring.stop:
+                    index = ring.make_room(wait)
+                if counter >= sealer.rekey_at:
+                    sealer.advance()
+                sealer.counter = counter + 1
+                data_words[COUNTER] = counter
+                data_fields[WORD] = header = _CHUNK | length
+                out = slots[index] if length == capacity else slots[index][: length + TAG]
+                if direct:
+                    sealer.key.encrypt_into(nonce, piece, data, out)
+                else:
+                    private = self._outgoing[: length + TAG]
+                    sealer.key.encrypt_into(nonce, piece, data, private)
+                    out[:] = private
+                fields[headers[index]] = header | ring.lap
+                ring.index = index + 1
+                if words[sleeper]:
+                    ring.wake()
+            self._bytes_sent += whole
 
     def _mark(self, kind: Kind, wait: float) -> None:
         """An empty record that ends an object."""
@@ -96,30 +109,50 @@ class Bulk(Session):
         self._bulk_out.publish(header)
 
     def _receive_object(self, into: memoryview, wait: float) -> int:
-        ring, capacity, room, received = self._bulk_in, self._bulk_in.capacity, len(into), 0
-        direct, opener = self._direct, self._bulk_opener
+        ring, opener, capacity, direct = (
+            self._bulk_in,
+            self._bulk_opener,
+            self._bulk_in.capacity,
+            self._direct,
+        )
+        fields, headers, slots, received, room = ring.fields, ring.headers, ring.slots, 0, len(into)
+        nonce, data, data_words, data_fields = opener.nonce, opener.data, opener.words, opener.fields
         while True:
-            header = ring.fields[ring.headers[ring.index]] - ring.lap
-            if not 0 <= header < LAP:
-                header, _ = ring.take(wait)
+            index, counter = ring.index, opener.counter
+            header = fields[headers[index]] - ring.lap
             length = header - _CHUNK
-            slot = ring.slots[ring.index]
             if not 0 < length <= capacity:
-                self._receive_mark(header, slot)
-                self._bytes_received += received
-                return received
+                header, _ = ring.take(wait)  # not there yet, or no chunk
+                length = header - _CHUNK
+                if not 0 < length <= capacity:
+                    self._receive_mark(header, slots[index])
+                    self._bytes_received += received
+                    return received
             if length > room - received:
                 raise LinkBroken(Reason.PROTOCOL, "an object longer than was agreed")
-            sealed = slot if length == capacity else slot[: length + TAG]
+            sealed = slots[index] if length == capacity else slots[index][: length + TAG]
             if not direct:
-                private = self._incoming[: length + TAG]
-                private[:] = sealed
-                sealed = private
-            opener.open_into(sealed, header, into[received : received + length])
+                sealed = self._copied(sealed)
+            if counter >= opener.rekey_at:
+                opener.advance()
+            opener.counter = counter + 1
+            data_words[COUNTER] = counter
+            data_fields[WORD] = header
+            place = into[received : received + length]
+            try:
+                opener.key.decrypt_into(nonce, sealed, data, place)
+            except InvalidTag:
+                place[:] = bytes(length)
+                raise LinkBroken(Reason.TAG) from None
             received += length
-            ring.index = index = ring.index + 1
+            ring.index = index = index + 1
             if not index & ring.batch:
                 ring.pass_on()
+
+    def _copied(self, sealed: memoryview) -> memoryview:
+        private = self._incoming[: len(sealed)]
+        private[:] = sealed
+        return private
 
     def _receive_mark(self, header: int, slot: memoryview) -> None:
         kind, ring = header >> SHIFT, self._bulk_in
