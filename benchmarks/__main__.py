@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("sealing", "verify", "overhead", "broker", "link")
+NAMES = ("sealing", "verify", "overhead", "broker", "weights", "link")
 
 
 def main() -> int:
