@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("sealing", "verify", "overhead", "broker", "weights", "link")
+NAMES = ("sealing", "verify", "overhead", "broker", "weights", "link", "engine")
 
 
 def main() -> int:

@@ -63,6 +63,17 @@ class AdapterSet:
         """How many are on the device."""
         return len(self._order)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the slots on the device, used or not."""
+        return 0 if self._slots is None else self._slots.bytes
+
+    def refresh(self) -> None:
+        """Bring everybody who is resident in anew."""
+        for place, name in enumerate(self._order):
+            if self._slots is not None:
+                self._open(name, self._slots, place)
+
     def load(self, name: str, files: ModelFiles) -> None:
         """Read, check and seal a LoRA adapter under `name`.
 

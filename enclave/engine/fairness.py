@@ -21,17 +21,13 @@ _T = TypeVar("_T", bound=Queued)
 class Turns:
     """Tokens served to each priority over its weight: the least served is first.
 
-    Premium's weight is its reserved share of the tokens; standard and basic divide the rest three to one.
-    What one of them does not use the others get. Every weight is above zero, so nobody starves.
+    Premium's weight is its reserved share of the tokens; those of standard and basic who are there divide the
+    rest, three to one. What nobody of them uses premium gets. Every weight is above zero, so nobody starves.
     """
 
     def __init__(self, premium_share: int) -> None:
-        rest = 100.0 - premium_share
-        self._weights = {
-            Priority.PREMIUM: float(premium_share),
-            Priority.STANDARD: 0.75 * rest,
-            Priority.BASIC: 0.25 * rest,
-        }
+        self._premium_share = premium_share
+        self._weights = dict.fromkeys(Priority, 1.0)
         self._served = dict.fromkeys(Priority, 0.0)
         self._present: set[Priority] = set()
 
@@ -40,7 +36,18 @@ class Turns:
         for priority in present - self._present:
             others = [self._served[other] for other in present & self._present]
             self._served[priority] = max([self._served[priority], *([min(others)] if others else [])])
-        self._present = present
+        if present != self._present:
+            self._present = present
+            self._weights = self._weigh()
+
+    def _weigh(self) -> dict[Priority, float]:
+        others = {Priority.STANDARD: 3.0, Priority.BASIC: 1.0}
+        whole = sum(part for priority, part in others.items() if priority in self._present) or 4.0
+        rest = 100.0 - self._premium_share
+        return {
+            Priority.PREMIUM: float(self._premium_share),
+            **{priority: rest * part / whole for priority, part in others.items()},
+        }
 
     def first(
         self, candidates: Iterable[Priority], ahead: Mapping[Priority, int] = MappingProxyType({})

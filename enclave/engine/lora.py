@@ -78,6 +78,11 @@ class Slots:
         self.views = layout.views(self._store)
         self._firsts: dict[int, dict[str, _Pair]] = {}
 
+    @property
+    def bytes(self) -> int:
+        """What the slots take."""
+        return self._store.nbytes
+
     def first(self, count: int) -> dict[str, _Pair]:
         """The matrices of the first slots, as batched products take them: down [count, inputs, rank]."""
         if count not in self._firsts:

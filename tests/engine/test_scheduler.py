@@ -104,6 +104,16 @@ def test_premium_under_full_load_gets_its_share_of_the_tokens(share: int, prompt
     assert simulation.scheduler.preemptions < 100
 
 
+@pytest.mark.parametrize("other", [Priority.STANDARD, Priority.BASIC])
+def test_premium_beside_one_other_priority_gets_its_share_too(other: Priority) -> None:
+    simulation = Simulation(premium_share=25, max_rows=32, step_tokens=128, kv_tokens=40_000)
+    for _ in range(2000):
+        keep_full(simulation, Priority.PREMIUM, 32, 24)
+        keep_full(simulation, other, 32, 24)
+        simulation.step()
+    assert simulation.tokens["premium"] / simulation.tokens.total() == pytest.approx(0.25, rel=0.05)
+
+
 def test_premium_does_not_wait_for_rows_that_others_took_while_it_was_away() -> None:
     simulation = Simulation(premium_share=50, max_rows=8, step_tokens=64)
     for _ in range(16):
