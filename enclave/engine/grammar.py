@@ -5,6 +5,7 @@ vocabulary, and are computed on threads of their own while the model runs.
 """
 
 import json
+import os
 from collections.abc import Sequence as Rows
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -49,7 +50,7 @@ class Grammars:
         self._json = tokenizer_json.decode(errors="replace")
         self._vocabulary = vocabulary
         self._tokenizers: dict[frozenset[int], LLTokenizer] = {}
-        self._masking = LLExecutor()
+        self._masking = LLExecutor(max(1, (os.cpu_count() or 1) // 2))
         self._pool = ThreadPoolExecutor(_COMPILING, thread_name_prefix="grammar")
         self._overlap = ThreadPoolExecutor(1, thread_name_prefix="masks")
         try:
