@@ -13,6 +13,7 @@ from .collateral import app as collateral
 from .consents import app as consent_commands
 from .demos import app as demo_commands
 from .ears import app as ear
+from .gpus import app as gpu
 from .owners import app as owners
 from .policies import app as policy
 from .receipts import app as receipt_commands
@@ -31,6 +32,7 @@ app.add_typer(collateral)
 app.add_typer(consent_commands)
 app.add_typer(demo_commands)
 app.add_typer(ear)
+app.add_typer(gpu)
 app.add_typer(policy)
 app.add_typer(receipt_commands)
 app.add_typer(owners)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from attestation import Collateral, GpuEvidence, MalformedEvidence, Policy, Verdict, verify
-from attestation.verdict import Outcome
+from attestation import Collateral, GpuEvidence, MalformedEvidence, Policy, Result, Verdict, verify
 
 from .device import NvmlGpu
 from .errors import Finding, GpuRefused, GpuUnavailable
@@ -69,18 +68,16 @@ def _judge(
             (Finding(f"the evidence does not parse: {error}", "update driver and firmware"),)
         ) from None
     if not verdict.accepted:
-        _refuse(
-            tuple(
-                Finding(
-                    f"{result.check}: {result.found or result.outcome}",
-                    f"the policy wants {result.expected}" if result.expected else "see `cloister verify`",
-                )
-                for result in verdict.results
-                if result.outcome is not Outcome.PASS
-            )
-            or (Finding("the evidence is not accepted", "see `cloister verify`"),)
-        )
+        missing = (Finding("the evidence is not accepted", "see `cloister verify`"),)
+        _refuse(tuple(_finding(result) for result in verdict.blocking()) or missing)
     return verdict
+
+
+def _finding(result: Result) -> Finding:
+    wanted = f", the policy wants {result.expected}" if result.expected else ""
+    return Finding(
+        f"{result.subject} {result.check}: {result.found or result.outcome}{wanted}", result.check.remedy
+    )
 
 
 def _make_ready(nvml: Nvml) -> None:

@@ -3,12 +3,17 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from attestation import Collateral, Policy
+from cloister.cli.app import app
+from enclave.gpu import nvml as nvml_package
 from enclave.gpu.nvml import Admission, GpuRefused, GpuUnavailable, Nvml, NvmlGpu, admit
+from enclave.gpu.nvml import admission as admission_module
 from enclave.gpu.nvml.library import REMEDIES
 from enclave.tee.interface import EvidenceUnavailable
 from tests.attestation.nvidia import case, policy
@@ -125,7 +130,7 @@ def test_evidence_that_does_not_verify_is_refused_before_the_gpu_works(driver: D
     driver.report = CASE.report[:-1] + bytes((CASE.report[-1] ^ 1,))
     assert "signature" in reasons()
     assert driver.ready == pynvml.NVML_CC_ACCEPTING_CLIENT_REQUESTS_FALSE
-    assert "wants" in reasons(policy(chips=["GB100"]))
+    assert "the policy wants GB100" in reasons(policy(chips=["GB100"]))
 
 
 def test_a_policy_without_gpus_lets_none_in(driver: Driver) -> None:
@@ -230,3 +235,51 @@ def test_a_device_gives_evidence_like_any_other(driver: Driver) -> None:
 
 def test_every_error_code_has_words() -> None:
     assert set(REMEDIES) <= set(ERRORS)
+
+
+POLICY = """version = 1
+roots = ["nvidia"]
+max_verdict_age = 3600
+[nvidia_gpu]
+count = 1
+chips = ["GH100"]
+allow_any_driver = true
+allow_any_vbios = true
+allow_any_measurements = true
+allow_missing_fwid = true
+allow_missing_ocsp = true
+"""
+
+
+def checked(tmp_path: Path) -> Any:
+    file = tmp_path / "gpu.toml"
+    file.write_text(POLICY)
+    return CliRunner().invoke(app, ["gpu", "check", "--policy", str(file)])
+
+
+def test_the_command_prints_every_reason_with_its_remedy(driver: Driver, tmp_path: Path) -> None:
+    driver.cc, driver.dev_tools = pynvml.NVML_CC_SYSTEM_FEATURE_DISABLED, DEVTOOLS
+    done = checked(tmp_path)
+    assert done.exit_code == 10
+    assert "mode is off" in done.output and "DevTools" in done.output and "--set-cc-mode=on" in done.output
+
+
+def test_the_command_lets_a_gpu_in_order_in(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = admission_module.admit
+    monkeypatch.setattr(
+        nvml_package,
+        "admit",
+        lambda *a: genuine(*a, nonce=lambda: CASE.nonce, now=lambda: CASE.at),
+    )
+    done = checked(tmp_path)
+    assert done.exit_code == 0 and "evidence verified" in done.output
+
+
+def test_the_command_says_when_gpus_cannot_be_asked(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.errors["nvmlInitWithFlags"] = pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+    done = checked(tmp_path)
+    assert done.exit_code == 20 and "load the NVIDIA driver" in done.output
