@@ -60,10 +60,8 @@ class Order:
 def place(store: Store, order: Order, *, by: str, now: float) -> int:
     """Keep an order's policy, key and limits; returns the key's version."""
     order = order.checked()
-    store.set_policy(order.limits.policy, order.policy, by=by, now=now)
-    version = store.put(order.resource, order.secret().to_bytes(), by=by, now=now)
-    store.set_limits({order.resource: order.limits}, by=by, now=now)
-    return version
+    secret = order.secret().to_bytes()
+    return store.place(order.resource, secret, order.policy, order.limits, by=by, now=now)
 
 
 def write_shares(order: Order, *, threshold: int, count: int, folder: Path) -> list[Path]:

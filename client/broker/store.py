@@ -1,5 +1,6 @@
 """What a broker keeps: sealed keys, policies, limits, counts. A release is counted before it is given out."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class Store:
     def __init__(self, path: Path, master: MasterKey) -> None:
         self._master = master
         self._engine = open_engine(path)
+        self._here = threading.local()
         try:
             check = self.secret(_CHECK, lambda: b"cloister")
         except BaseException:
@@ -79,12 +81,22 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction, which holds the write lock; it commits at the end, or leaves nothing behind."""
+        """One transaction, which holds the write lock; it commits at the end, or leaves nothing behind.
+
+        Within it, what this thread does with the store belongs to the same transaction.
+        """
+        outer: Connection | None = getattr(self._here, "connection", None)
+        if outer is not None:
+            yield outer
+            return
         try:
             with self._engine.begin() as connection:
+                self._here.connection = connection
                 yield connection
         except DatabaseError as error:
             raise StoreError(f"the database refuses: {error.orig}") from None
+        finally:
+            self._here.connection = None
 
     def check(self) -> None:
         """StoreError if nothing could be released now: the database is gone, full or held by somebody."""
@@ -129,6 +141,20 @@ class Store:
         """All policies by id."""
         with self.transaction() as connection:
             return {row.id: _parse(row.toml) for row in connection.execute(select(policies))}
+
+    def place(
+        self, resource: ResourceId, secret: bytes, toml: str, limits: Limits, *, by: str, now: float
+    ) -> int:
+        """Keep policy, secret and limits of one artifact, in one transaction; returns the secret's version.
+
+        Nothing of it holds before all of it does: a new key never goes out under old limits.
+        """
+        with self.transaction() as connection:
+            connection.execute(_row(update(artifacts), resource).values(policy=None, limits=None))
+            self.set_policy(limits.policy, toml, by=by, now=now)
+            version = self.put(resource, secret, by=by, now=now)
+            self.set_limits({resource: limits}, by=by, now=now)
+        return version
 
     def put(self, resource: ResourceId, secret: bytes, *, by: str, now: float) -> int:
         """Keep a secret, in place of another; returns its version. Limits stay, the count starts anew."""

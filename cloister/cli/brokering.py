@@ -139,9 +139,7 @@ def add_share(
     except SealingError as error:
         raise LimitsError(f"{share}: {error}") from None
     with _store(data, master) as store:
-        store.set_policy(wanted.policy, _read(policy).decode("utf-8", "replace"), by=BY, now=now)
-        version = store.put(name, raw, by=BY, now=now)
-        store.set_limits({name: wanted}, by=BY, now=now)
+        version = store.place(name, raw, _read(policy).decode("utf-8", "replace"), wanted, by=BY, now=now)
     typer.echo(f"{name}: a share, version {version}")
 
 

@@ -226,3 +226,22 @@ def test_a_row_that_was_tampered_with_stops_the_broker_and_nothing_goes_out(
         connection.exec_driver_sql("UPDATE artifacts SET limits = ?", (limits,))
     with pytest.raises(StoreError, match="not what this broker wrote"):
         world.store.release(MODEL, 1, ASKING, now=START)
+
+
+def test_a_new_key_never_goes_out_under_old_limits(world: World) -> None:
+    """Policy, key and limits of an order are one transaction: if one does not hold, none is kept."""
+    from dataclasses import replace
+
+    from client.broker.errors import LimitsError
+    from tests.broker.world import LIMITS, POLICY
+
+    before, counted = world.store.artifacts(), head(world).count
+    for toml, limits in ((POLICY, replace(LIMITS, demo=False)), (POLICY, replace(LIMITS, policy="x" * 200))):
+        with pytest.raises(LimitsError):
+            world.store.place(MODEL, b"new", toml, limits, by="test", now=START)
+        assert world.store.artifacts() == before and head(world).count == counted
+    stricter = replace(LIMITS, policy="mine", releases=1)
+    assert world.store.place(MODEL, b"new", POLICY, stricter, by="test", now=START) == 2
+    assert world.store.release(MODEL, 2, ASKING, now=START).secret == b"new"
+    assert world.store.release(MODEL, 2, ASKING, now=START).secret is None
+    head(world)
