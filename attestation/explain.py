@@ -47,6 +47,8 @@ def _walk(name: str, value: Any) -> Iterator[tuple[str, str]]:
         for item in fields(value):
             if item.name not in _QUIET:
                 yield from _walk(_joined(name, item.name), getattr(value, item.name))
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
+        yield from _walk(name, value._asdict())
     elif isinstance(value, Mapping):
         for key, item in list(value.items())[:MAX_ITEMS]:
             yield from _walk(_joined(name, _text(key)), item)

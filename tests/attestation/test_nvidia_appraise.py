@@ -207,7 +207,7 @@ def test_pinned_measurements() -> None:
 
 def test_one_measurement_more_or_other_changes_the_digest() -> None:
     made = GpuReport.from_bytes(DEVICE.report())
-    changed = replace(made.measurements[7], value=bytes(48))
+    changed = made.measurements[7]._replace(value=bytes(48))
     for blocks in (made.measurements[:-1], (*made.measurements[:7], changed, *made.measurements[8:])):
         raw = DEVICE.sign(made.request, blocks, made.opaque)
         pinned = [made.measurement_digest.hex()]
