@@ -23,12 +23,12 @@ from client.wire import WireResponse
 from cloister.demo.parties import attacks
 from cloister.demo.parties.machines import OLDER
 from cloister.demo.parties.searching import hunt
+from cloister.demo.parties.second_gpu import SecondGpu
 from enclave.artifacts.sealed_files import ArtifactError, SealedFiles
 from enclave.artifacts.stores import DirectoryStore
 from enclave.consent.admission import admit
 from enclave.gateway.replay import Admission, ReplayCache
 from enclave.simulator.chip import TCB, Platform
-from enclave.simulator.gpu import GpuIdentity
 from enclave.simulator.measure import measure
 from enclave.simulator.sources import ROOT
 from sealing import encapsulation
@@ -76,7 +76,7 @@ class Spliced:
                 return
             whole = b"".join([piece async for piece in response.body])
             clock = datetime.fromtimestamp(self.worker.clock(), UTC)
-            altered = attacks.spliced(whole, GpuIdentity(CODE, 1, clock=lambda: clock))
+            altered = attacks.spliced(whole, SecondGpu.with_firmware(CODE, lambda: clock))
             yield WireResponse(response.status, response.headers, _once(altered))
 
     async def close(self) -> None:
@@ -259,7 +259,7 @@ def test_consent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_second_gpu_signs_the_very_nonce_so_only_the_cpus_word_is_against_it() -> None:
     bundle = Machine(gpus=[gpu()]).bundle()
-    spliced = Bundle.from_json(attacks.spliced(bundle.to_json(), gpu(1)))
+    spliced = Bundle.from_json(attacks.spliced(bundle.to_json(), SecondGpu(gpu(1))))
     assert failed(judge(spliced)) == {"snp.report-data"}
 
 

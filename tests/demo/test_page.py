@@ -85,7 +85,7 @@ def filled(director: Still) -> None:
         event("south", "verdict", 0, word="REJECTED", passed=1, failed=failed, accepted=False),
         event("lab", "audit", 0, decision="denied", about=HOSTILE),
     ]
-    outcome = {"did": HOSTILE, "stopped": True, "by": HOSTILE, "said": HOSTILE * 3}
+    outcome = {"did": HOSTILE, "stopped": True, "by": HOSTILE, "said": HOSTILE * 3, "clear": True}
     director.state.trials = dict.fromkeys(Trial, outcome)
     director.state.consent = {
         "digest": "sha256:" + "ab" * 32,

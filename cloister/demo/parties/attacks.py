@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from attestation import Bundle, Collateral, DeviceEvidence, Kind
+from attestation import Bundle, Collateral, Kind
 from attestation.binding import gpu_nonce
-from enclave.simulator.gpu import GpuIdentity
 from enclave.simulator.sources import PACKAGES, ROOT
 from sealing.artifact import CHUNKS_NAME
 from sealing.consent import Consent
 from sealing.ohttp import MEDIA_TYPE_CHUNKED_REQUEST
+
+from .second_gpu import SecondGpu
 
 SEALED_REQUEST = MEDIA_TYPE_CHUNKED_REQUEST
 ROLLED_BACK = "rolled the firmware back to snp 20, microcode 60"
@@ -25,20 +26,16 @@ Harm = Callable[[Path], str]
 """Changes something on a copy of the disk; says what, in words."""
 
 
-def second_gpu(code: bytes) -> GpuIdentity:
-    """Another genuine GPU of the operator's, with the same firmware. `code`: the device's, 48 bytes."""
-    return GpuIdentity(code, 1)
+def spliced(raw: bytes, gpu: SecondGpu) -> bytes:
+    """A bundle with the evidence of another GPU, which signs the very nonce that the verifier expects.
 
-
-def spliced(raw: bytes, gpu: GpuIdentity) -> bytes:
-    """A bundle with the evidence of another GPU, which signs the very nonce that the verifier expects."""
+    The vendor's word that this GPU's certificates are good is stapled beside it.
+    """
     bundle = Bundle.from_json(raw)
     nonce = gpu_nonce(bundle.nonce, bundle.keyset, bundle.session or b"", 0)
-    other = DeviceEvidence(tee=bundle.devices[0].tee, report=gpu.report(nonce), chain=gpu.chain)
-    # The vendor's word that this GPU's certificates are good is stapled beside it.
-    good = Collateral(MappingProxyType({Kind.NVIDIA_OCSP: gpu.ocsp()}))
-    collateral = bundle.collateral.merged(good)
-    return replace(bundle, devices=(other, *bundle.devices[1:]), collateral=collateral).to_json()
+    good = Collateral(MappingProxyType({Kind.NVIDIA_OCSP: gpu.status()}))
+    devices = (gpu.evidence(nonce), *bundle.devices[1:])
+    return replace(bundle, devices=devices, collateral=bundle.collateral.merged(good)).to_json()
 
 
 def changed_image(image: Path) -> str:

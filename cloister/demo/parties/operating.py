@@ -11,6 +11,7 @@ from . import attacks
 from .lines import Say, Values
 from .machines import Machine, started
 from .proxy import Passed, Router, worth_showing
+from .second_gpu import SecondGpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Operator:
 
     async def splice(self, reference: str) -> Values:
         """From now on, answer requests for evidence with another GPU's evidence in it."""
-        gpu = attacks.second_gpu(bytes.fromhex(reference))
+        gpu = SecondGpu.with_firmware(bytes.fromhex(reference))
         self._router.alter = lambda raw: attacks.spliced(raw, gpu)
         return {}
 

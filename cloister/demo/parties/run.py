@@ -45,7 +45,7 @@ async def _told(console: Console, folder: Path) -> int:
             console.print(Text(f"\nThe operator: {DESCRIBED[trial].title}. {DESCRIBED[trial].what}", "bold"))
             outcomes.append(await director.attack(trial))
             _outcome(console, outcomes[-1])
-    stopped = sum(outcome.stopped for outcome in outcomes)
+    stopped = sum(outcome.stopped and outcome.clear for outcome in outcomes)
     console.print(f"\n{stopped} of {len(outcomes)} attacks were stopped.")
     console.print(
         "SIMULATED: no confidential hardware here; anybody can sign as the simulator", style="yellow"
@@ -113,6 +113,8 @@ def _exchange(console: Console, facts: Values) -> None:
 
 def _outcome(console: Console, outcome: Outcome) -> None:
     word, style = ("stopped", "green") if outcome.stopped else ("SUCCEEDED", "bold red")
+    if not outcome.clear:
+        word, style = "unclear: it failed, but not for the reason that counts;", "yellow"
     console.print(Text(f"  tried    {_plain(outcome.did)}"), soft_wrap=True)
     console.print(Text.assemble("  ", (word, style), f"  by {_plain(outcome.by)}"), soft_wrap=True)
     if outcome.said:

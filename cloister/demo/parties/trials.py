@@ -19,10 +19,11 @@ class Trial(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """An attack in plain words."""
+    """An attack in plain words; `stopper` occurs in the answer of whatever is meant to stop it."""
 
     title: str
     what: str
+    stopper: str
     slow: bool = False
 
 
@@ -30,37 +31,45 @@ DESCRIBED = {
     Trial.WIRE: Described(
         title="Read the wire",
         what="Record every byte between hospitals and worker, and look for what they said.",
+        stopper="0 were found",
     ),
     Trial.DISK: Described(
         title="Read the disk",
         what="Search his own disk and the worker's log for weights and documents.",
+        stopper="0 were found",
     ),
     Trial.REPLAY: Described(
         title="Replay a request",
         what="Send a hospital's sealed request to the worker once more.",
+        stopper="422",
     ),
     Trial.SPLICE: Described(
         title="Splice another GPU",
         what="Put evidence of a second genuine GPU of his into the worker's, for the right nonce.",
+        stopper="snp.report-data",
     ),
     Trial.SWAP: Described(
         title="Swap the image",
         what="Boot the worker from an image with one line changed.",
+        stopper="snp.measurement",
         slow=True,
     ),
     Trial.DOWNGRADE: Described(
         title="Downgrade the firmware",
         what="Roll the machine's firmware back to one with known holes, and boot the same worker.",
+        stopper="snp.tcb",
         slow=True,
     ),
     Trial.TAMPER: Described(
         title="Tamper with a chunk",
         what="Flip one bit of the sealed weights on the disk, and boot from it.",
+        stopper="is refused: altered",
         slow=True,
     ),
     Trial.CONSENT: Described(
         title="Change the consent",
         what="Allow longer answers and log-probabilities in the signed consent, and boot with it.",
+        stopper="not every party has signed",
         slow=True,
     ),
 }
@@ -68,9 +77,14 @@ DESCRIBED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a trial ended: what he did, what stopped him and who said so. `stopped` False: he succeeded."""
+    """How a trial ended: what he did, what stopped him, what was said.
+
+    `stopped` False: he succeeded. `clear` False: he did not, but for another reason than the check that is
+    meant to stop him, so that nothing was shown.
+    """
 
     did: str
     stopped: bool
     by: str
     said: str
+    clear: bool = True

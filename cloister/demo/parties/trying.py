@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .lines import Values
 from .process import PartyProcess
 from .texts import CAST, WARDS
-from .trials import Outcome, Trial
+from .trials import DESCRIBED, Outcome, Trial
 
 TITLES = {part.name: part.title for part in CAST}
 OWNERS = ("lab", "tuner", "north", "south")
@@ -34,7 +34,8 @@ class Trying:
             Trial.TAMPER: lambda: self._boots("tamper"),
             Trial.CONSENT: lambda: self._boots("rewrite"),
         }
-        return await attempts[trial]()
+        outcome = await attempts[trial]()
+        return replace(outcome, clear=not outcome.stopped or DESCRIBED[trial].stopper in outcome.said)
 
     async def _wire(self) -> Outcome:
         recorded = await self._operator.do("wire")

@@ -130,7 +130,8 @@ function trials() {
           click: () => post("attack", { trial: name }) }, running ? "Trying…" : outcome ? "Try again" : "Try")),
       running && trial.slow ? el("p", { class: "outcome quiet" }, "A second machine boots; this takes a while.") : null,
       outcome && !running ? el("div", { class: "outcome" },
-        el("p", {}, badge(outcome.stopped ? "good" : "bad", outcome.stopped ? "Stopped" : "SUCCEEDED"), ` by ${outcome.by}`),
+        el("p", {}, badge(!outcome.clear ? "warn" : outcome.stopped ? "good" : "bad", !outcome.clear ? "Unclear" : outcome.stopped ? "Stopped" : "SUCCEEDED"),
+          outcome.clear ? ` by ${outcome.by}` : ` ${outcome.by}, but not for the reason that counts`),
         el("p", { class: "small" }, el("strong", {}, "He: "), outcome.did),
         outcome.said ? el("p", { class: "small" }, el("strong", {}, "Answer: "), trim(outcome.said)) : null) : null);
   });
