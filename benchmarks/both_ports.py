@@ -16,23 +16,25 @@ import uvloop
 from enclave.configuration import SOFTWARE, Configuration
 from enclave.engine.interface import EngineOptions
 from enclave.gateway.plain import Application
+from enclave.gpu.device.attested import unjudged
+from enclave.gpu.device.firmware import responder
 from enclave.identity import Identity
 from enclave.model_files import model_root
 from enclave.simulator.answering import Attendant, SecurityProcessor
 from enclave.simulator.chip import SnpProcessor
 from enclave.simulator.gpu import GpuIdentity, measurement_digest
 from enclave.simulator.reference import policy_for
-from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
-from enclave.worker import Worker
+from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu
+from enclave.worker import Worker, embedded
 
 MODEL = Path(__file__).parents[1] / "models" / "faq" / "model"
 MEASUREMENT = bytes(48)
 
 
-def link() -> ProcessorLink:
+def link(gpu: GpuIdentity) -> ProcessorLink:
     """A simulated security processor on a thread of its own."""
     ours, theirs = socket.socketpair()
-    processor = SecurityProcessor(SnpProcessor(MEASUREMENT), [GpuIdentity(MEASUREMENT, 0)])
+    processor = SecurityProcessor(SnpProcessor(MEASUREMENT), {0: gpu.chain})
     attendant = Attendant(ours, processor)
     ours.settimeout(None)
 
@@ -66,9 +68,11 @@ def main() -> None:
         MEASUREMENT, measurement_digest(MEASUREMENT), software=SOFTWARE, models={"faq": model_root(MODEL)}
     )
     Path(sys.argv[1]).write_text(policy)
-    cpu = link()
-    parts = (Identity(), SimulatedCpu(cpu), [SimulatedGpu(cpu)], SimulatedCollateral(cpu))
-    worker = Worker(configuration, *parts)
+    gpu = GpuIdentity(MEASUREMENT)
+    attested = unjudged(responder(gpu).respond)
+    cpu = link(gpu)
+    parts = (Identity(), SimulatedCpu(cpu), [attested], SimulatedCollateral(cpu))
+    worker = Worker(configuration, *parts, embedded)
     uvloop.run(both(worker))
 
 

@@ -208,6 +208,18 @@ class Identity:
         with self._tended():
             self._rotate()
 
+    def renew(self) -> None:
+        """Erase every key, one-time keys and the former keyset's among them, and begin a new keyset."""
+        with self._tended():
+            ids = self._current.ids | self._former_ids
+            for key_id in list(self._sessions):
+                self._forget(key_id)
+            self._drop_former()
+            for slot in (*(held.slot for held in self._current.keys), self._current.receipt):
+                self._slots.erase(slot)
+            former, self._current = self._current, self._generate(ids)
+            self._former_ids = former.ids
+
     def maintain(self) -> None:
         """Do what is due: rotate, erase what has run out."""
         with self._tended():

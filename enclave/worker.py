@@ -5,17 +5,15 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
-import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from attestation import Bundle, Workload
+from attestation import Bundle, Policy, Workload
 from attestation.binding import NONCE_SIZE, sha256
 from sealing.consent import Consent, Manifest
 from sealing.errors import ConsentRefused, MalformedDocument
@@ -27,7 +25,7 @@ from .api.service import Service
 from .api.tenants import Issuer, Tenants
 from .artifacts.desk import OwnersDesk, owner_hash
 from .artifacts.holdings import Holdings
-from .artifacts.library import Findings, Library
+from .artifacts.library import ErasableEngine, Findings, Library
 from .artifacts.shelf import Found, Releaser, Shelf
 from .artifacts.uploads import Uploads
 from .configuration import SOFTWARE, Configuration
@@ -43,33 +41,40 @@ from .gateway.metrics import Metrics
 from .gateway.oblivious import ObliviousHandler
 from .gateway.plain import Application
 from .gateway.replay import ReplayCache
+from .gpu.bus import BusEnd, Descriptors, Side
+from .gpu.device.attested import judge_by
+from .gpu.device.engine import DeviceEngine
+from .gpu.device.keeper import DeviceKeeper, DeviceUnavailable, NotRestored
 from .identity import Identity
+from .listening import listen
 from .memory import harden_process
 from .receipts.journal import EvidenceJournal
 from .receipts.layer import ReceiptLayer
 from .release.errors import ReleaseError
 from .tee.gather import gather
 from .tee.interface import CollateralSource, CpuTee, Device
-from .tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
-
-if TYPE_CHECKING:
-    from .engine.embedded import EmbeddedEngine
+from .tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu
 
 log = logging.getLogger(__name__)
 
 ROTATION_CHECK = 60.0
 EXPIRY_CHECK = 1.0
-STOP_GRACE = 3
 REFUSED = 10
-"""Exit status of a worker that may not load what it should: no consent, no key, another artifact."""
+"""Exit status of a worker that may not load what it should: no consent, key, artifact or device."""
 KEPT_FOR_ANSWERS = 128
 """One-time keys that asking for evidence, which anybody may, cannot use up."""
-MAX_HEAD = 512 * 1024
-MAX_CONNECTIONS = 1024
+
+
+Make = Callable[[Configuration, ModelFiles], ErasableEngine]
+"""Makes an engine of a model's files."""
 
 
 class Worker:
-    """One worker's parts."""
+    """One worker's parts. `make` makes its engine, once the parties have agreed.
+
+    `gpu_session` stands for the session with the device in the workload. Who loses that session calls
+    `device_lost`, and with the next one `device_restored`.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,9 @@ class Worker:
         cpu: CpuTee,
         devices: Sequence[Device],
         collateral: CollateralSource,
+        make: Make,
+        *,
+        gpu_session: str = "",
     ) -> None:
         self._identity = identity
         self._cpu = cpu
@@ -92,9 +100,10 @@ class Worker:
         bare = replace(bare, consent=manifest.digest if manifest else "")
         shelf = Shelf(self._releaser(configuration))
         self._library = Library(findings, shelf, Holdings(bare))
+        self._library.holdings.bind(gpu_session)
         self._documents = {found.name: open_documents(found, shelf) for found in documents}
-        self._engine = self._library.load(_engine_maker(configuration))
-        log.info("weights are in %s memory", self._engine.weights_memory)
+        self._make = lambda files: make(configuration, files)
+        self._engine = self._library.load(self._make)
         self._runner = EngineRunner(self._engine)
         texts = dict(self._library.texts)
         service = Service(
@@ -149,6 +158,19 @@ class Worker:
         while True:
             await self._library.maintain(self._runner, self._engine)
             await asyncio.sleep(EXPIRY_CHECK)
+
+    def device_lost(self) -> None:
+        """The session with the device is over: erase every key."""
+        self._identity.renew()
+        self._library.holdings.bind("")
+
+    def device_restored(self, gpu_session: str) -> None:
+        """A device was attested anew: load into it what is held. Blocks. Raises NotRestored."""
+        self._library.holdings.bind(gpu_session)
+        try:
+            self._library.restore(self._engine, self._make)
+        except (FilesError, ReleaseError, EngineError) as error:
+            raise NotRestored(str(error)) from error
 
     def close(self) -> None:
         """Stop the engine, erase weights and keys."""
@@ -228,13 +250,13 @@ class Worker:
         )
 
 
-def _engine_maker(configuration: Configuration) -> "Callable[[ModelFiles], EmbeddedEngine]":
-    def make(files: ModelFiles) -> "EmbeddedEngine":
-        from .engine.embedded import EmbeddedEngine  # torch takes seconds to import
+def embedded(configuration: Configuration, files: ModelFiles) -> ErasableEngine:
+    """An engine in this process, which then imports torch: where the device is not a process of its own."""
+    from .engine.embedded import EmbeddedEngine
 
-        return EmbeddedEngine.load(files, configuration.engine)
-
-    return make
+    engine = EmbeddedEngine.load(files, configuration.engine)
+    log.info("weights are in %s memory", engine.weights_memory)
+    return engine
 
 
 def _workload(configuration: Configuration, issuers: Sequence[Issuer]) -> Workload:
@@ -266,59 +288,11 @@ async def _maintained(worker: Worker) -> AsyncIterator[None]:
                 await task
 
 
-class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which closes a connection whose request line and headers exceed 512 KiB."""
-
-    _head = 0
-    _inside = False
-
-    def data_received(self, data: bytes) -> None:
-        """Count what comes before a body."""
-        if not self._inside:
-            self._head += len(data)
-            if self._head > MAX_HEAD:
-                self.transport.close()
-                return
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        """A body follows, which the gateway bounds."""
-        self._inside, self._head = True, 0
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """The next request may begin."""
-        self._inside, self._head = False, 0
-        super().on_message_complete()
-
-
-class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            sys.stdout.write(f"listening on http://{host}:{port}\n")
-            sys.stdout.flush()
-
-
 async def serve(worker: Worker, host: str, port: int) -> None:
     """Serve until told to stop."""
-    config = uvicorn.Config(
-        worker.gateway(),
-        loop="uvloop",
-        http=BoundedHead,
-        limit_concurrency=MAX_CONNECTIONS,
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=STOP_GRACE,
-    )
     listener = socket.create_server((host, port))
     async with _maintained(worker):
-        await _Server(config).serve(sockets=[listener])
+        await listen(worker.gateway(), listener)
 
 
 def main(table: Mapping[str, Any], processor: socket.socket) -> int:
@@ -330,16 +304,52 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     identity = Identity()
     dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
     log.info("raw keys are in %s memory; core dumps are %s", identity.memory, dumps)
+    engine = DeviceEngine()
+    keeper = _keeper(table, link, engine)
+
+    def on_device(configuration: Configuration, files: ModelFiles) -> ErasableEngine:
+        engine.load_model(files, configuration.engine)
+        log.info("the device keeps the weights in %s memory", engine.weights_memory)
+        return engine
+
     try:
+        keeper.connect()
         worker = Worker(
-            configuration, identity, SimulatedCpu(link), [SimulatedGpu(link)], SimulatedCollateral(link)
+            configuration,
+            identity,
+            SimulatedCpu(link),
+            [keeper],
+            SimulatedCollateral(link),
+            on_device,
+            gpu_session=keeper.session,
         )
-    except (ConsentRefused, MalformedDocument, FilesError, ReleaseError, EngineError) as error:
+    except _REFUSALS as error:
         log.error("not started: %s", error)
+        keeper.close()
         identity.erase()
         return REFUSED
+    keeper.watch(worker.device_lost, worker.device_restored)
     try:
         uvloop.run(serve(worker, configuration.host, configuration.port))
     finally:
         worker.close()
+        keeper.close()
     return 0
+
+
+_REFUSALS = (
+    ConsentRefused,
+    MalformedDocument,
+    FilesError,
+    ReleaseError,
+    EngineError,
+    DeviceUnavailable,
+)
+
+
+def _keeper(table: Mapping[str, Any], link: ProcessorLink, engine: DeviceEngine) -> DeviceKeeper:
+    """Who minds the first of the machine's devices."""
+    policy, collateral = Policy.from_toml(table["gpu_policy"]), SimulatedCollateral(link)
+    end = BusEnd(Descriptors.of(table["buses"][0]), Side.WORKER)
+    judge = judge_by(policy, collateral.current, lambda: datetime.now(UTC))
+    return DeviceKeeper(end, judge, engine, reset=lambda: link.reset(0))

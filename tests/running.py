@@ -39,6 +39,11 @@ class RunningWorker:
     def output(self) -> str:
         return "".join(self.log)
 
+    @property
+    def pid(self) -> int:
+        """The launcher's pid: the security processor, the worker and its devices are below it."""
+        return self._process.pid
+
     def start(self) -> "RunningWorker":
         """Start and wait until it listens; fails with its output if it does not."""
         command = [

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from enclave.engine.interface import (
+    DeviceLost,
     EngineError,
     InvalidRequest,
     Overloaded,
@@ -51,6 +52,8 @@ def from_engine(error: EngineError, param: str | None = None) -> ApiError:
             return ApiError(404, str(error), param="model", code="model_not_found")
         case InvalidRequest():
             return ApiError(400, str(error), param=param, code="invalid_request")
+        case DeviceLost():
+            return ApiError(503, str(error), kind="server_error", code="device_lost", retry_after=5)
     return ApiError(500, "the engine could not answer", kind="server_error")
 
 

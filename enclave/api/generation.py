@@ -117,7 +117,9 @@ class Generation:
             try:
                 async for event in events:
                     if event.finish in ("error", "cancelled"):
-                        raise ApiError(500, "the engine could not finish this answer", kind="server_error")
+                        why = f": {event.error}" if event.error else ""
+                        message = f"the engine could not finish this answer{why}"
+                        raise ApiError(500, message, kind="server_error")
                     piece = self._take(event)
                     if piece.parts or piece.finish is not None:
                         yield piece

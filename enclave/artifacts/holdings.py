@@ -1,11 +1,14 @@
 """What is loaded right now: as the workload says it, who may use it, and when it has to go."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from attestation import LoadedModel, Workload
 
 from .shelf import Found
+
+_SESSION = "gpu_session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +21,14 @@ class Held:
 
 
 class Holdings:
-    """The loaded models and adapters. Changed on one thread, read on any."""
+    """The loaded models and adapters. Safe to use from several threads."""
 
     def __init__(self, workload: Workload) -> None:
         """`workload` with its models and adapters left out."""
         self._bare = workload
         self._held: dict[str, Held] = {}
         self._bytes = workload.to_bytes()
+        self._lock = threading.Lock()
 
     @property
     def workload(self) -> bytes:
@@ -38,13 +42,26 @@ class Holdings:
 
     def add(self, found: Found, not_after: int | None, *, adapter: bool = False) -> None:
         """It is loaded, or is about to be."""
-        self._held = self._held | {found.name: Held(found, adapter, not_after)}
-        self._renew()
+        with self._lock:
+            self._held = self._held | {found.name: Held(found, adapter, not_after)}
+            self._renew()
 
     def remove(self, name: str) -> None:
         """It may not be used any more. Nothing happens for a name that is not held."""
-        self._held = {key: held for key, held in self._held.items() if key != name}
-        self._renew()
+        with self._lock:
+            self._held = {key: held for key, held in self._held.items() if key != name}
+            self._renew()
+
+    def bind(self, gpu_session: str) -> None:
+        """It is loaded under this session with the device; "" where there is none."""
+        engine = {name: value for name, value in self._bare.engine.items() if name != _SESSION}
+        with self._lock:
+            self._bare = replace(self._bare, engine=engine | ({_SESSION: gpu_session} if gpu_session else {}))
+            self._renew()
+
+    def all(self) -> tuple[Held, ...]:
+        """Everything held, in the order in which it was loaded."""
+        return tuple(self._held.values())
 
     def get(self, name: str) -> Held | None:
         """What is held under `name`."""

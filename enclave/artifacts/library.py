@@ -102,6 +102,20 @@ class Library:
             raise
         return engine
 
+    def restore(self, engine: E, make: Callable[[ModelFiles], E]) -> None:
+        """Load what is held once more: into a device that was restarted. Blocks; raises as `load`.
+
+        Keys are released anew, since none was kept.
+        """
+        for held in self.holdings.all():
+            with self._opened(held.found, adapter=held.adapter) as files:
+                if held.found.name == self._base.name:
+                    make(files)
+                elif held.adapter:
+                    engine.load_adapter(held.found.name, files)
+                else:
+                    engine.load_encoder(held.found.name, files)
+
     async def add_adapter(self, runner: "EngineRunner", name: str, found: Found) -> None:
         """Load an adapter while serving. Raises FilesError, release.ReleaseError, EngineError."""
         async with self._changing:

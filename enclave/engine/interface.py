@@ -8,6 +8,7 @@ An engine belongs to one thread (see `runner.EngineRunner`): nothing here is saf
     |- UnknownAdapter      no adapter of that name is loaded
     |- UnknownEncoder      no encoder of that name is loaded
     |- InvalidRequest      token ids outside the vocabulary, an id in use, a grammar that cannot be followed
+    |- DeviceLost          the device is gone or not ready: try again when the next one was attested
     |- ModelRefused        the files are not a model or an adapter that this engine will run
 """
 
@@ -42,6 +43,10 @@ class Overloaded(EngineError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DeviceLost(EngineError):
+    """The device has gone, was restarted, or does not answer: it is being attested anew; ask again later."""
 
 
 class PromptTooLong(EngineError):

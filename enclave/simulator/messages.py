@@ -2,24 +2,25 @@
 
     frame    = u32be(length) || kind (u8) || body      length counts kind and body
     request  = SNP_REPORT (1):       vmpl (u8) || report_data (64)
-             | GPU_MEASUREMENTS (2): device (u8) || nonce (32)
              | COLLATERAL (3):       nothing
+             | DEVICE_CHAIN (4):     device (u8) || its certificates, PEM
+             | RESET_DEVICE (5):     device (u8)
     reply    = the request's kind | 0x80: parts, each u32be(length) || bytes
              | REFUSED (0xff):       the reason, UTF-8
 
-SNP_REPORT is answered by the report and the certificates of its chain in DER; GPU_MEASUREMENTS by the
-report and the chain in PEM; COLLATERAL by a CRL and any number of OCSP responses.
+SNP_REPORT is answered by the report and the certificates of its chain in DER; COLLATERAL by a CRL and any
+number of OCSP responses; the others by no part. A device sends DEVICE_CHAIN and nothing else, a worker
+everything but that. GPUs sign their own evidence, over the bus (enclave/gpu/device).
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-MAX_REQUEST: Final = 128
+MAX_REQUEST: Final = 32 * 1024
 MAX_REPLY: Final = 256 * 1024
 HEADER: Final = 4
 REPORT_DATA_SIZE: Final = 64
-NONCE_SIZE: Final = 32
 MAX_PARTS: Final = 256
 _REPLY: Final = 0x80
 _REFUSED: Final = 0xFF
@@ -37,8 +38,9 @@ class Kind(IntEnum):
     """What a worker can ask for: this and nothing else."""
 
     SNP_REPORT = 1
-    GPU_MEASUREMENTS = 2
     COLLATERAL = 3
+    DEVICE_CHAIN = 4
+    RESET_DEVICE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +52,26 @@ class SnpReportRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuMeasurementsRequest:
-    """Let `device` sign its measurements for `nonce` (32 bytes)."""
-
-    device: int
-    nonce: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class CollateralRequest:
     """Give the revocation list and the status responses that the vendors' servers would give."""
 
 
-Request = SnpReportRequest | GpuMeasurementsRequest | CollateralRequest
+@dataclass(frozen=True, slots=True)
+class DeviceChain:
+    """Certificates of `device`, which has just started: PEM, the leaf first."""
+
+    device: int
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResetDevice:
+    """Restart `device`: it does not answer."""
+
+    device: int
+
+
+Request = SnpReportRequest | CollateralRequest | DeviceChain | ResetDevice
 
 
 def encode_request(request: Request) -> bytes:
@@ -71,11 +80,14 @@ def encode_request(request: Request) -> bytes:
         case SnpReportRequest(report_data=data, vmpl=vmpl):
             _fits(data, REPORT_DATA_SIZE)
             return _frame(Kind.SNP_REPORT, bytes((vmpl,)) + data)
-        case GpuMeasurementsRequest(device=device, nonce=nonce):
-            _fits(nonce, NONCE_SIZE)
-            return _frame(Kind.GPU_MEASUREMENTS, bytes((device,)) + nonce)
         case CollateralRequest():
             return _frame(Kind.COLLATERAL, b"")
+        case DeviceChain(device=device, chain=chain):
+            if not 0 < len(chain) < MAX_REQUEST - 2:
+                raise ValueError(f"a chain of {len(chain)} bytes")
+            return _frame(Kind.DEVICE_CHAIN, bytes((device,)) + chain)
+        case ResetDevice(device=device):
+            return _frame(Kind.RESET_DEVICE, bytes((device,)))
 
 
 def decode_request(content: bytes) -> Request:
@@ -84,10 +96,12 @@ def decode_request(content: bytes) -> Request:
     match kind, len(body):
         case b"\x01", 65:
             return SnpReportRequest(body[1:], body[0])
-        case b"\x02", 33:
-            return GpuMeasurementsRequest(body[0], body[1:])
         case b"\x03", 0:
             return CollateralRequest()
+        case b"\x04", size if 1 < size < MAX_REQUEST - 1:
+            return DeviceChain(body[0], body[1:])
+        case b"\x05", 1:
+            return ResetDevice(body[0])
     raise MessageError(f"no request has kind {kind.hex() or 'nothing'} and {len(body)} bytes")
 
 
@@ -95,8 +109,9 @@ def kind_of(request: Request) -> Kind:
     """The kind of `request`."""
     kinds: dict[type, Kind] = {
         SnpReportRequest: Kind.SNP_REPORT,
-        GpuMeasurementsRequest: Kind.GPU_MEASUREMENTS,
         CollateralRequest: Kind.COLLATERAL,
+        DeviceChain: Kind.DEVICE_CHAIN,
+        ResetDevice: Kind.RESET_DEVICE,
     }
     return kinds[type(request)]
 

@@ -1,8 +1,9 @@
-"""The simulated security processor as a process: it measures, then starts the worker that it measured.
+"""The simulated security processor as a process: it measures, then starts the worker and devices it measured.
 
-`launch` starts it as `python -m enclave.simulator.processor`. It holds the signing keys, hands the worker
-one end of a socket pair, answers on the other (messages.py), and ends with the worker's exit status.
-The worker is killed when the processor ends, and stopped when whoever launched the processor does.
+`launch` starts it as `python -m enclave.simulator.processor`. It holds the CPU's signing key, hands the
+worker one end of a socket pair, answers on the other (messages.py), and ends with the worker's exit status.
+Devices (devices.py) hold their own keys. All are killed when the processor ends, and the worker is stopped
+when whoever launched the processor ends.
 """
 
 import json
@@ -12,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,17 @@ from typing import Any, Final
 
 from .answering import Attendant, SecurityProcessor
 from .chip import SnpProcessor
-from .gpu import GpuIdentity, device_code
+from .devices import Devices
+from .gpu import Mode, device_code, measurement_digest
 from .measure import Measurement, measure
+from .reference import device_policy
 from .sources import PACKAGES, ROOT, UNMEASURED, MeasurementError, SearchPath, interpreter
 
 WORKER: Final = "enclave.worker"
 STOP_SECONDS: Final = 15
 MAX_DEVICES: Final = 16
 _CANNOT_MEASURE: Final = 1
+_MOMENT: Final = 0.5
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "NO_COLOR", "OMP_NUM_THREADS", "TERM", "TZ")
 _FIXED = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -75,15 +79,17 @@ def launch(
     local: Mapping[str, Any] | None = None,
     worker: str = WORKER,
     devices: int = 1,
+    device_mode: Mode = Mode.CONFIDENTIAL,
     root: Path = ROOT,
 ) -> LaunchedWorker:
     """Start a security processor that measures and then starts a worker; returns at once.
 
     `configuration` (JSON values) is measured; `local` is not, and is for what differs between
     machines, such as paths and ports. The worker's `main(configuration, processor_socket)` gets both
-    in one table. `worker` is a module of the measured packages. `devices`: simulated GPUs. Output passes
-    through. Raises ValueError if a name is in both tables, or for fewer than 1 or more than 16
-    devices.
+    in one table, and under "buses" the descriptors of each device's bus, under "gpu_policy" what to judge the
+    devices by. `worker` is a module of the measured packages. `devices`: simulated GPUs, switched on in
+    `device_mode`. Output passes through. Raises ValueError if a name is in both tables, or for fewer than 1
+    or more than 16 devices.
     """
     common = configuration.keys() & (local or {}).keys()
     if common or not 1 <= devices <= MAX_DEVICES:
@@ -93,6 +99,7 @@ def launch(
         "local": dict(local or {}),
         "worker": worker,
         "devices": devices,
+        "device_mode": device_mode.value,
         "root": str(root),
     }
     command = [sys.executable, "-E", "-s", "-B", "-m", "enclave.simulator.processor"]
@@ -117,17 +124,35 @@ def main() -> int:
         print(f"security processor: {error}", file=sys.stderr)
         return _CANNOT_MEASURE
     code = device_code(measured)
-    gpus = [GpuIdentity(code, index) for index in range(settings["devices"])]
-    processor = SecurityProcessor(SnpProcessor(measured.digest), gpus)
+
+    def start(module: str, end: socket.socket, more: Sequence[int], given: Any) -> subprocess.Popen[bytes]:
+        return _start(settings, measured, module, end, more, given)
+
+    devices = Devices(settings["devices"], code, Mode(settings["device_mode"]), start)
+    processor = SecurityProcessor(SnpProcessor(measured.digest), reset=devices.reset)
+    devices.power_on(processor)
+    buses = [board.bus.descriptors.numbers() for board in devices.boards]
+    given = settings["local"] | settings["configuration"]
+    given |= {"buses": buses, "gpu_policy": device_policy(measurement_digest(code))}
     ours, theirs = socket.socketpair()
     with theirs:
-        worker = _start(settings, measured, theirs)
-    status = _serve(worker, Attendant(ours, processor), ours)
+        worker = start(settings["worker"], theirs, [number for bus in buses for number in bus], given)
+    try:
+        status = _serve(worker, Attendant(ours, processor), ours, devices, processor)
+    finally:
+        devices.power_off()
     return status if status >= 0 else 128 - status
 
 
-def _start(settings: Mapping[str, Any], measured: Measurement, end: socket.socket) -> subprocess.Popen[bytes]:
-    """The worker's process, from the files that were measured."""
+def _start(
+    settings: Mapping[str, Any],
+    measured: Measurement,
+    module: str,
+    end: socket.socket,
+    more: Sequence[int],
+    given: Mapping[str, Any],
+) -> subprocess.Popen[bytes]:
+    """A process that runs `module`, from the files that were measured, with `given` as its settings."""
     root = Path(settings["root"])
     orders = {
         "root": str(root),
@@ -137,19 +162,19 @@ def _start(settings: Mapping[str, Any], measured: Measurement, end: socket.socke
         "prefix": sys.prefix,
         "parent": os.getpid(),
         "socket": end.fileno(),
-        "worker": settings["worker"],
-        "configuration": settings["local"] | settings["configuration"],
+        "worker": module,
+        "configuration": dict(given),
     }
     script = root / "enclave" / "simulator" / "bootstrap.py"
-    worker = subprocess.Popen(
+    process = subprocess.Popen(
         [interpreter(), "-I", "-S", "-B", "-u", str(script)],
         cwd="/",
         env=environment(),
         stdin=subprocess.PIPE,
-        pass_fds=[end.fileno()],
+        pass_fds=[end.fileno(), *more],
     )
-    _hand_over(worker, json.dumps(orders).encode())
-    return worker
+    _hand_over(process, json.dumps(orders).encode())
+    return process
 
 
 def _hand_over(process: subprocess.Popen[bytes], content: bytes, *, close: bool = True) -> None:
@@ -163,24 +188,38 @@ def _hand_over(process: subprocess.Popen[bytes], content: bytes, *, close: bool 
             process.stdin.close()
 
 
-def _serve(worker: subprocess.Popen[bytes], attendant: Attendant, ours: socket.socket) -> int:
-    """Answer the worker until it ends; its return code."""
+def _serve(
+    worker: subprocess.Popen[bytes],
+    attendant: Attendant,
+    ours: socket.socket,
+    devices: Devices,
+    processor: SecurityProcessor,
+) -> int:
+    """Answer the worker and mind the devices until the worker ends; its return code."""
     signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to the worker as well
     signal.signal(signal.SIGTERM, lambda *_: _stop(worker))
     signal.signal(signal.SIGALRM, lambda *_: worker.kill())
+    ended = os.pidfd_open(worker.pid)
+    own: list[Any] = [ours, ended, sys.stdin]
+    while True:
+        ready = _ready([*own, *devices.sources()])
+        if ended in ready:
+            return worker.wait()
+        devices.attend(ready)
+        devices.power_on(processor)
+        if ours in ready and not attendant.attend():
+            own.remove(ours)
+        if sys.stdin in ready:
+            own.remove(sys.stdin)  # nothing is sent there: whoever launched us is gone
+            _stop(worker)
+
+
+def _ready(sources: list[Any]) -> set[Any]:
+    """Those of `sources` that are readable, after a moment at most."""
     with selectors.DefaultSelector() as selector:
-        ended = os.pidfd_open(worker.pid)
-        for source in (ours, ended, sys.stdin):
+        for source in sources:
             selector.register(source, selectors.EVENT_READ)
-        while True:
-            ready = {key.fileobj for key, _ in selector.select()}
-            if ended in ready:
-                return worker.wait()
-            if ours in ready and not attendant.attend():
-                selector.unregister(ours)
-            if sys.stdin in ready:
-                selector.unregister(sys.stdin)  # nothing is sent there: whoever launched us is gone
-                _stop(worker)
+        return {key.fileobj for key, _ in selector.select(_MOMENT)}
 
 
 def _stop(worker: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,11 @@ from .chip import PRODUCT, TCB
 from .gpu import CHIP, DRIVER, VBIOS
 
 
+def device_policy(gpu_measurement: bytes) -> str:
+    """A policy in TOML that accepts one simulated GPU of this measurement: what a worker judges it by."""
+    return _toml({"nvidia_gpu": _gpu(gpu_measurement, 1)}, 3600)
+
+
 def policy_for(
     measurement: bytes,
     gpu_measurement: bytes,
@@ -40,14 +45,22 @@ def policy_for(
         },
         "snp": {"products": [PRODUCT], "measurements": [measurement.hex()]},
         f"snp.minimum_tcb.{PRODUCT}": dict(TCB.to_json()),
-        "nvidia_gpu": {
-            "count": devices,
-            "chips": [CHIP],
-            "measurements": [gpu_measurement.hex()],
-            "driver_versions": [DRIVER],
-            "vbios_versions": [VBIOS],
-        },
+        "nvidia_gpu": _gpu(gpu_measurement, devices),
     }
+    return _toml(sections, max_verdict_age)
+
+
+def _gpu(measurement: bytes, count: int) -> Mapping[str, object]:
+    return {
+        "count": count,
+        "chips": [CHIP],
+        "measurements": [measurement.hex()],
+        "driver_versions": [DRIVER],
+        "vbios_versions": [VBIOS],
+    }
+
+
+def _toml(sections: Mapping[str, Mapping[str, object]], max_verdict_age: int) -> str:
     lines = [
         "# SIMULATED: what this policy trusts signs for anybody. It shows the way and protects nothing.",
         "version = 1",

@@ -4,15 +4,15 @@ import socket
 import threading
 from types import MappingProxyType
 
-from attestation import Collateral, CpuEvidence, DeviceEvidence, Kind
+from attestation import Collateral, CpuEvidence, Kind
 from enclave.simulator import messages
 from enclave.simulator.messages import (
     CollateralRequest,
     Frames,
-    GpuMeasurementsRequest,
     MessageError,
     Refused,
     Request,
+    ResetDevice,
     SnpReportRequest,
 )
 
@@ -47,6 +47,10 @@ class ProcessorLink:
             except (OSError, MessageError) as error:  # a timeout is an OSError
                 self._close()
                 raise EvidenceUnavailable(f"{_REMEDY} ({error or type(error).__name__})") from None
+
+    def reset(self, device: int) -> None:
+        """Have the machine restart a device. Raises EvidenceUnavailable."""
+        self.ask(ResetDevice(device))
 
     def close(self) -> None:
         """Let go of the processor, which takes that for the worker's end if it has ended."""
@@ -83,21 +87,6 @@ class SimulatedCpu:
         """A report at VMPL 0 with the chip's certificates."""
         report, *endorsements = _at_least(1, self._link.ask(SnpReportRequest(report_data)))
         return CpuEvidence(tee=self.tee, report=report, endorsements=tuple(endorsements))
-
-
-class SimulatedGpu:
-    """Simulated GPU number `index`. Implements `Device`."""
-
-    tee = "nvidia-gpu"
-
-    def __init__(self, link: ProcessorLink, index: int = 0) -> None:
-        self._link = link
-        self._index = index
-
-    def report(self, nonce: bytes) -> DeviceEvidence:
-        """Signed measurements and the device's chain."""
-        report, chain = _at_least(2, self._link.ask(GpuMeasurementsRequest(self._index, nonce)))[:2]
-        return DeviceEvidence(tee=self.tee, report=report, chain=chain)
 
 
 class SimulatedCollateral:

@@ -15,9 +15,10 @@ from attestation import Policy, Rejected
 from attestation.snp import GuestFlag, GuestPolicy, Tcb
 from client.sdk import AsyncClient
 from enclave.simulator.chip import GUEST_POLICY, TCB, Platform
+from enclave.simulator.gpu import Mode
 from enclave.simulator.measure import measure
 from enclave.simulator.sources import PACKAGES
-from tests.enclave.simulation import CODE, Machine, failed, gpu, judge
+from tests.enclave.simulation import Machine, failed, gpu, judge
 from tests.running import ROOT, RunningWorker
 
 MEASURED = "snp.measurement"
@@ -87,7 +88,7 @@ MACHINES: dict[str, tuple[Callable[[], Machine], str]] = {
         lambda: Machine(Platform(tcb=old(TCB), committed_tcb=old(TCB), certified_tcb=old(TCB))),
         "snp.tcb-reported",
     ),
-    "a debug GPU": (lambda: Machine(gpus=[gpu(code=CODE, debug=True)]), "nvidia.tcb-flags"),
+    "a debug GPU": (lambda: Machine(gpus=[gpu(mode=Mode.DEBUG)]), "nvidia.tcb-flags"),
     "other GPU code": (lambda: Machine(gpus=[gpu(code=b"\xee" * 48)]), "nvidia.measurements"),
     "another measurement": (lambda: Machine(measurement=bytes(48)), MEASURED),
 }

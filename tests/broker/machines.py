@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 
 from attestation import Collateral, LoadedModel, Policy, Verdict, Workload, verify
 from attestation.kbs import KbsEvidence
+from enclave.gpu.device.attested import AttestedGpu
 from enclave.simulator.answering import Attendant, SecurityProcessor
 from enclave.simulator.chip import SnpProcessor
 from enclave.tee.gather import gather_kbs
-from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
+from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu
 from sealing import kbs
 from tests.enclave import simulation
 
@@ -43,7 +44,7 @@ class Machine:
     """A CPU and `devices` GPUs, up and running."""
 
     cpu: SimulatedCpu
-    devices: tuple[SimulatedGpu, ...]
+    devices: tuple[AttestedGpu, ...]
     collateral: SimulatedCollateral
 
     def attest(
@@ -60,12 +61,12 @@ def machine(
     """A machine whose clock stands at `at`, or runs if that is None."""
     clock = {} if at is None else {"clock": lambda: at}
     cpu = SnpProcessor(measurement, **clock)  # type: ignore[arg-type]
-    gpus = [simulation.GpuIdentity(simulation.CODE, index, **clock) for index in range(devices)]  # type: ignore[arg-type]
-    with _attended(SecurityProcessor(cpu, gpus)) as end:
+    gpus = [simulation.gpu(index) for index in range(devices)]
+    with _attended(simulation.processor(cpu, gpus)) as end:
         link = ProcessorLink(end)
         yield Machine(
             SimulatedCpu(link),
-            tuple(SimulatedGpu(link, index) for index in range(devices)),
+            tuple(simulation.simulated(each) for each in gpus),
             SimulatedCollateral(link),
         )
 

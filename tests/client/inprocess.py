@@ -16,18 +16,18 @@ from enclave.gateway.metrics import Metrics
 from enclave.gateway.oblivious import ObliviousHandler
 from enclave.gateway.plain import Message, Receive, Scope, Send
 from enclave.gateway.replay import ReplayCache
+from enclave.gpu.device.attested import AttestedGpu
 from enclave.identity import Identity
 from enclave.receipts.account import note
 from enclave.receipts.journal import EvidenceJournal
 from enclave.receipts.layer import ReceiptLayer
-from enclave.simulator.answering import SecurityProcessor
 from enclave.simulator.chip import SnpProcessor
-from enclave.simulator.gpu import GpuIdentity, measurement_digest
+from enclave.simulator.gpu import measurement_digest
 from enclave.simulator.reference import policy_for
 from enclave.tee.gather import gather
-from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
+from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu
 from sealing.ohttp import encode_key_configs
-from tests.enclave.simulation import attended
+from tests.enclave.simulation import attended, gpu, processor, simulated
 
 MEASUREMENT = bytes(range(48))
 CODE = bytes(48)
@@ -51,6 +51,7 @@ class InProcess:
 
     link: ProcessorLink
     clock: Clock
+    gpu: AttestedGpu
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     hours: int = 0
@@ -159,7 +160,7 @@ class InProcess:
             session,
             workload,
             cpu=SimulatedCpu(self.link),
-            devices=[SimulatedGpu(self.link)],
+            devices=[self.gpu],
             collateral=SimulatedCollateral(self.link),
         )
 
@@ -204,9 +205,9 @@ async def in_process() -> AsyncIterator[InProcess]:
     clock = Clock()
     at = lambda: datetime.fromtimestamp(clock.now, UTC)  # noqa: E731
     cpu = SnpProcessor(MEASUREMENT, clock=at)
-    with attended(SecurityProcessor(cpu, [GpuIdentity(CODE, 0, clock=at)])) as end:
+    with attended(processor(cpu, [device := gpu(code=CODE)])) as end:
         link = ProcessorLink(end)
-        worker = InProcess(link, clock)
+        worker = InProcess(link, clock, simulated(device))
         try:
             yield worker
         finally:

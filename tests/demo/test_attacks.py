@@ -39,6 +39,7 @@ from tests.artifacts.made import plain_files, sealed_model, secret_for
 from tests.client.inprocess import CODE, InProcess, in_process
 from tests.consent.agreed import KEYS, MANIFEST, NOW
 from tests.consent.test_worker import DATA, MEASURED, WORKLOAD
+from tests.enclave import simulation
 from tests.enclave.simulation import Machine, failed, gpu, judge, small_search_path
 
 PROMPT = "Patient 4711-QUARTZ-0815 was readmitted on 3 April."
@@ -259,7 +260,7 @@ def test_consent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_second_gpu_signs_the_very_nonce_so_only_the_cpus_word_is_against_it() -> None:
     bundle = Machine(gpus=[gpu()]).bundle()
-    spliced = Bundle.from_json(attacks.spliced(bundle.to_json(), SecondGpu(gpu(1))))
+    spliced = Bundle.from_json(attacks.spliced(bundle.to_json(), SecondGpu(gpu(1), lambda: simulation.NOW)))
     assert failed(judge(spliced)) == {"snp.report-data"}
 
 

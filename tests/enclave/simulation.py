@@ -12,13 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from attestation import Bundle, Collateral, Keyset, LoadedModel, OhttpKey, Policy, Verdict, Workload, verify
+from enclave.gpu.device.attested import AttestedGpu, unjudged
+from enclave.gpu.device.firmware import responder
 from enclave.simulator.answering import Attendant, SecurityProcessor
 from enclave.simulator.chip import Platform, SnpProcessor
-from enclave.simulator.gpu import GpuIdentity, measurement_digest
+from enclave.simulator.gpu import GpuIdentity, Mode, measurement_digest
 from enclave.simulator.reference import policy_for
 from enclave.simulator.sources import PACKAGES, ROOT, SearchPath
 from enclave.tee.gather import gather
-from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu, SimulatedGpu
+from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MEASUREMENT = bytes(range(48))
@@ -82,11 +84,21 @@ def policy(*, measurement: bytes = MEASUREMENT, code: bytes = CODE, devices: int
     return Policy.from_toml(text)
 
 
+def simulated(identity: GpuIdentity) -> AttestedGpu:
+    """That GPU, in this process: attested over SPDM by a worker that trusts anybody."""
+    return unjudged(responder(identity).respond)
+
+
+def processor(cpu: SnpProcessor, gpus: Sequence[GpuIdentity] = ()) -> SecurityProcessor:
+    """The security processor beside these GPUs."""
+    return SecurityProcessor(cpu, {index: each.chain for index, each in enumerate(gpus)})
+
+
 @contextmanager
-def attended(processor: SecurityProcessor) -> Iterator[socket.socket]:
-    """A worker's end of a socket that `processor` attends in a thread."""
+def attended(chip: SecurityProcessor) -> Iterator[socket.socket]:
+    """A worker's end of a socket that `chip` attends in a thread."""
     ours, theirs = socket.socketpair()
-    attendant = Attendant(ours, processor)
+    attendant = Attendant(ours, chip)
 
     def serve() -> None:
         while attendant.attend():
@@ -113,7 +125,7 @@ class Machine:
         """Evidence that a worker of this machine gathers at NOW."""
         cpu = SnpProcessor(self.measurement, platform=self.platform, clock=lambda: NOW)
         gpus = self.gpus if self.gpus is not None else [gpu()]
-        with attended(SecurityProcessor(cpu, gpus)) as end:
+        with attended(processor(cpu, gpus)) as end:
             link = ProcessorLink(end)
             return gather(
                 nonce,
@@ -121,14 +133,16 @@ class Machine:
                 session,
                 workload(),
                 cpu=SimulatedCpu(link),
-                devices=[SimulatedGpu(link, index) for index in range(len(gpus))],
+                devices=[simulated(each) for each in gpus],
                 collateral=SimulatedCollateral(link),
             )
 
 
-def gpu(index: int = 0, *, code: bytes = CODE, debug: bool = False, seed: bytes | None = None) -> GpuIdentity:
-    """A simulated GPU at NOW."""
-    return GpuIdentity(code, index, seed=seed or os.urandom(32), debug=debug, clock=lambda: NOW)
+def gpu(
+    index: int = 0, *, code: bytes = CODE, mode: Mode = Mode.CONFIDENTIAL, seed: bytes | None = None
+) -> GpuIdentity:
+    """A simulated GPU."""
+    return GpuIdentity(code, index, seed=seed or os.urandom(32), mode=mode)
 
 
 def judge(

@@ -14,7 +14,9 @@ from attestation.snp.flags import GuestFlag, PlatformInfo
 from attestation.snp.product import FirmwareVersion
 from attestation.snp.report import SnpReport
 from enclave.simulator.chip import GUEST_POLICY, PLATFORM, TCB, Platform, SnpProcessor
+from enclave.simulator.gpu import Mode
 from enclave.simulator.roots import ark, ask, device_authorities
+from enclave.tee.interface import EvidenceUnavailable
 from tests.enclave.simulation import (
     CODE,
     MEASUREMENT,
@@ -26,6 +28,7 @@ from tests.enclave.simulation import (
     judge,
     keyset,
     policy,
+    simulated,
     workload,
 )
 
@@ -93,11 +96,12 @@ def test_the_old_measurement_refuses_new_code() -> None:
     assert failed(verdict) == {"snp.measurement"}
 
 
-def test_a_gpu_with_other_code_or_in_debug_mode_is_refused() -> None:
+def test_a_gpu_with_other_code_or_not_in_confidential_mode_is_refused() -> None:
     other = judge(Machine(gpus=[gpu(code=bytes(48))]).bundle())
     assert failed(other) == {"nvidia.measurements"}
-    debugged = judge(Machine(gpus=[gpu(debug=True)]).bundle())
-    assert failed(debugged) == {"nvidia.tcb-flags"}
+    for mode in (Mode.DEBUG, Mode.OFF):
+        refused = judge(Machine(gpus=[gpu(mode=mode)]).bundle())
+        assert failed(refused) == {"nvidia.tcb-flags", "nvidia.measurements"}
 
 
 def flipped(data: bytes, position: int) -> bytes:
@@ -211,8 +215,8 @@ def test_sizes_are_checked() -> None:
         chip.report(bytes(64), vmpl=4)
     with pytest.raises(ValueError, match="48 bytes"):
         SnpProcessor(bytes(32))
-    with pytest.raises(ValueError, match="32 bytes"):
-        gpu(code=CODE).report(NONCE[1:])
+    with pytest.raises(EvidenceUnavailable, match="32 bytes"):
+        simulated(gpu(code=CODE)).report(NONCE[1:])
 
 
 def test_keys_do_not_show() -> None:

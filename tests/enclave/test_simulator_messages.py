@@ -8,26 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave.simulator import messages
-from enclave.simulator.answering import Attendant, SecurityProcessor
+from enclave.simulator.answering import Attendant
 from enclave.simulator.chip import SnpProcessor
 from enclave.simulator.messages import (
     CollateralRequest,
+    DeviceChain,
     Frames,
-    GpuMeasurementsRequest,
     Kind,
     MessageError,
     Refused,
     Request,
+    ResetDevice,
     SnpReportRequest,
 )
 from enclave.tee.interface import EvidenceUnavailable
-from enclave.tee.simulated import ProcessorLink, SimulatedCpu, SimulatedGpu
-from tests.enclave.simulation import MEASUREMENT, NOW, attended, gpu
+from enclave.tee.simulated import ProcessorLink, SimulatedCpu
+from tests.enclave.simulation import MEASUREMENT, NOW, attended, gpu, processor
 
-PROCESSOR = SecurityProcessor(SnpProcessor(MEASUREMENT, clock=lambda: NOW), [gpu()])
+PROCESSOR = processor(SnpProcessor(MEASUREMENT, clock=lambda: NOW), [gpu()])
 REQUESTS: st.SearchStrategy[Request] = st.one_of(
     st.builds(SnpReportRequest, st.binary(min_size=64, max_size=64), st.integers(0, 255)),
-    st.builds(GpuMeasurementsRequest, st.integers(0, 255), st.binary(min_size=32, max_size=32)),
+    st.builds(DeviceChain, st.integers(0, 255), st.binary(min_size=1, max_size=99)),
+    st.builds(ResetDevice, st.integers(0, 255)),
     st.just(CollateralRequest()),
 )
 
@@ -38,7 +40,7 @@ def test_requests_come_back_as_they_were(request: Request) -> None:
     assert messages.decode_request(content) == request
 
 
-@given(st.binary(max_size=messages.MAX_REQUEST))
+@given(st.binary(max_size=200))
 def test_what_parses_as_a_request_encodes_to_the_same_bytes(content: bytes) -> None:
     try:
         request = messages.decode_request(content)
@@ -67,7 +69,9 @@ def test_frames_do_not_depend_on_how_the_stream_is_cut(requests: list[Request], 
     assert [messages.decode_request(content) for content in found] == requests
 
 
-@pytest.mark.parametrize("frame", [bytes(4), b"\xff\xff\xff\xff", (129).to_bytes(4, "big")])
+@pytest.mark.parametrize(
+    "frame", [bytes(4), b"\xff\xff\xff\xff", (messages.MAX_REQUEST + 1).to_bytes(4, "big")]
+)
 def test_empty_and_overlong_frames_are_refused(frame: bytes) -> None:
     with pytest.raises(MessageError):
         Frames(messages.MAX_REQUEST).feed(frame)
@@ -81,12 +85,12 @@ def test_the_processor_answers_whatever_it_is_asked(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [SnpReportRequest(bytes(64), vmpl=4), GpuMeasurementsRequest(1, bytes(32))],
-    ids=["a level that does not exist", "a device that does not exist"],
+    [SnpReportRequest(bytes(64), vmpl=4), ResetDevice(1), DeviceChain(0, b"PEM")],
+    ids=["a level that does not exist", "a device that does not exist", "a chain from a worker"],
 )
 def test_what_it_cannot_do_is_refused_with_a_reason(request_: Request) -> None:
     content = messages.encode_request(request_)[messages.HEADER :]
-    with pytest.raises(Refused, match=r"vmpl|device"):
+    with pytest.raises(Refused, match=r"vmpl|device|chain"):
         messages.decode_reply(PROCESSOR.answer(content)[messages.HEADER :], messages.kind_of(request_))
 
 
@@ -94,7 +98,7 @@ def test_a_refusal_leaves_the_link_open() -> None:
     with attended(PROCESSOR) as end:
         link = ProcessorLink(end)
         with pytest.raises(EvidenceUnavailable, match="no device 5"):
-            SimulatedGpu(link, 5).report(bytes(32))
+            link.reset(5)
         assert len(SimulatedCpu(link).report(bytes(64)).report) == 1184
 
 

@@ -43,7 +43,6 @@ class Tree:
             "nonce": b64url_encode(NONCE),
             "keyset": b64url_encode(keyset(datetime.now(UTC))),
             "workload": b64url_encode(workload()),
-            "gpus": devices,
             "report": str(self.report),
             "stay": stay,
         }

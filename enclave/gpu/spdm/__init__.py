@@ -34,7 +34,7 @@ from .errors import (
     SignatureRefused,
     SpdmError,
 )
-from .flow import Flow, Send, drive
+from .flow import Flow, Send, drive, transact
 from .messages import MeasurementBlock
 from .requester import Requester
 from .responder import Identity, Responder, Responses
@@ -77,4 +77,5 @@ __all__ = [
     "UnverifiedSession",
     "discover",
     "drive",
+    "transact",
 ]

@@ -16,6 +16,8 @@ from .errors import MalformedMessage
 from .octets import number
 
 _HEADER = 4
+_ERRORS = (ValueError, TypeError, Warning, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What `cryptography` raises for certificates that do not parse."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class CertificateChain:
             size = _der_size(body)
             try:
                 found.append(x509.load_der_x509_certificate(body[:size]))
-            except ValueError as error:
+            except _ERRORS as error:
                 raise MalformedMessage(f"a certificate of the chain does not parse: {error}") from None
             body = body[size:]
         if not found:
@@ -64,7 +66,7 @@ class CertificateChain:
         """The key that signs for the device. Raises MalformedMessage unless it is on P-384."""
         try:
             key = self.certificates[-1].public_key()
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except _ERRORS as error:
             raise MalformedMessage(f"the leaf's key does not parse: {error}") from None
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise MalformedMessage("the leaf's key is not on P-384")

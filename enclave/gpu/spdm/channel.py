@@ -39,6 +39,11 @@ class SecureChannel:
     def _direction(self, secret: bytearray) -> Direction:
         return Direction(self._version, secret, self.session_id, self._sequence_size)
 
+    @property
+    def established(self) -> bool:
+        """Whether its handshake is done and it has not ended."""
+        return self.state in (State.ESTABLISHED, State.UPDATING)
+
     def step(self, step: Step) -> State:
         """The state after `step`. Raises LocalProtocolError if it is out of turn."""
         following = after(self.state, step)

@@ -41,3 +41,9 @@ def drive(
         return result
     finally:
         flow.close()
+
+
+def transact(flow: Flow[T], exchange: Callable[[bytes], bytes]) -> T:
+    """As `drive`, over one call that sends a packet and returns the answer."""
+    answers: list[bytes] = []
+    return drive(flow, lambda packet: answers.append(exchange(packet)), answers.pop)

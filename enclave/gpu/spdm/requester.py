@@ -150,7 +150,7 @@ class Requester(Connection):
     ) -> Flow[ChallengeAuth]:
         """Have the device sign the exchanges so far. Raises SignatureRefused."""
         chain = self.chain(slot)
-        nonce = nonce or self.entropy.octets(NONCE_SIZE)
+        nonce = self.entropy.octets(NONCE_SIZE) if nonce is None else nonce
         request = Challenge(version=self.version, param1=slot, param2=summary, nonce=nonce)
         expected = Expected(summary=summary != NO_SUMMARY)
         done = yield from self.ask(request, ChallengeAuth, expected)
@@ -214,7 +214,7 @@ class Requester(Connection):
     ) -> GetMeasurements:
         if signed:
             self.chain(slot)
-            nonce = nonce or self.entropy.octets(NONCE_SIZE)
+            nonce = self.entropy.octets(NONCE_SIZE) if nonce is None else nonce
             if len(nonce) != NONCE_SIZE:
                 raise LocalProtocolError(f"a nonce is {NONCE_SIZE} bytes")
         attributes = (SIGNED if signed else 0) | (RAW if raw else 0)

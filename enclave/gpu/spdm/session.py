@@ -74,6 +74,11 @@ class _InSession:
         return self._channel.session_id
 
     @property
+    def transcript_hash(self) -> bytes:
+        """TH2, 48 bytes: public, and different for every session."""
+        return self._channel.transcript.hash
+
+    @property
     def slot(self) -> int:
         """The slot of the chain whose leaf signed the key exchange."""
         return self._channel.slot

@@ -1,0 +1,88 @@
+"""A model's files across the link: the device asks for ranges, the worker sends them as bulk objects.
+
+The device opens each chunk straight into the place where the weights will stay. The worker seals the next
+chunk while the last is in flight: the bulk ring holds several.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from enclave.files import FilesError, ModelFiles
+from enclave.gpu.link import Link, TransferAborted
+
+from .messages import ReadFile, encode
+
+PIECE: Final = 1 << 19
+READ_TIMEOUT: Final = 60.0
+
+
+class LinkedFiles:
+    """The device's side: files of the names and sizes that the worker announced. Implements `ModelFiles`."""
+
+    def __init__(
+        self, link: Link, label: str, sizes: Mapping[str, int], between: Callable[[], None] = lambda: None
+    ) -> None:
+        """`between` is called after each range: other things may be waiting."""
+        self._link = link
+        self._between = between
+        self._label = label
+        self._sizes = dict(sizes)
+
+    @property
+    def label(self) -> str:
+        return self._label
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return self._sizes
+
+    def read(self, name: str) -> bytes:
+        content = bytearray(self._size(name))
+        self.fill(name, 0, memoryview(content))
+        return bytes(content)
+
+    def chunks(self, name: str) -> Iterator[memoryview]:
+        size = self._size(name)
+        buffer = memoryview(bytearray(min(PIECE, size) or 1))
+        for offset in range(0, size, PIECE):
+            piece = buffer[: min(PIECE, size - offset)]
+            self.fill(name, offset, piece)
+            yield piece
+
+    def fill(self, name: str, offset: int, into: memoryview) -> None:
+        if not 0 <= offset <= offset + len(into) <= self._size(name):
+            raise FilesError(f"{self._label}: {name} has no bytes {offset} to {offset + len(into)}")
+        if not into.nbytes:
+            return
+        self._link.send(encode(ReadFile(name, offset, into.nbytes)))
+        try:
+            received = self._link.receive_bulk(into.cast("B"), timeout=READ_TIMEOUT)
+        except TransferAborted:
+            raise FilesError(f"{self._label}: {name} cannot be read by the worker") from None
+        if received != into.nbytes:
+            raise FilesError(f"{self._label}: {received} bytes of {name} came, not {into.nbytes}")
+        self._between()
+
+    def _size(self, name: str) -> int:
+        if name not in self._sizes:
+            raise FilesError(f"{self._label} has no file {name}")
+        return self._sizes[name]
+
+
+def send_range(link: Link, files: ModelFiles, wanted: ReadFile, failed: Callable[[FilesError], None]) -> None:
+    """The worker's side: answer one ReadFile. A file that cannot be read is reported to `failed`.
+
+    Raises LinkError. The device learns that the object is void, and fails to load.
+    """
+
+    def pieces() -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(PIECE, wanted.length)))
+        for offset in range(wanted.offset, wanted.offset + wanted.length, PIECE):
+            piece = buffer[: min(PIECE, wanted.offset + wanted.length - offset)]
+            files.fill(wanted.name, offset, piece)
+            yield piece
+
+    try:
+        link.send_bulk(pieces(), timeout=READ_TIMEOUT)
+    except FilesError as error:
+        failed(error)

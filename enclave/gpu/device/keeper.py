@@ -1,0 +1,197 @@
+"""Keeps one attested session with the device: attests it at the start, and anew whenever it was lost."""
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from attestation import DeviceEvidence
+from attestation.binding import sha256
+from enclave.gpu.bus import BusEnd, LinkError
+from enclave.gpu.link import Link, SpdmPort
+from enclave.gpu.spdm import Judge, SpdmError
+from enclave.tee.interface import EvidenceUnavailable
+
+from .attested import TEE, AttestedGpu, attest
+from .engine import DEADLINE, DeviceEngine
+
+_log = logging.getLogger(__name__)
+
+ATTACH: Final = 120.0
+ANSWER: Final = 20.0
+BETWEEN_STEPS: Final = 2 * DEADLINE
+"""How long the device may take to answer SPDM in a session (s): it does between two steps."""
+CHECK: Final = 0.2
+PAUSE: Final = 0.5
+LONG_PAUSE: Final = 30.0
+_LABEL: Final = b"cloister/gpu-session/v1"
+
+
+class DeviceUnavailable(Exception):
+    """No session with a device that can be trusted; the message says why."""
+
+
+class NotRestored(Exception):
+    """What the last device held could not be loaded into the next; the message says why."""
+
+
+class DeviceKeeper:
+    """One device's session, over a bus end of the worker's side. Implements `tee.Device`.
+
+    `reset` asks for the device to be restarted: one that does not answer will not do it by itself.
+    """
+
+    tee = TEE
+
+    def __init__(
+        self,
+        end: BusEnd,
+        judge: Judge,
+        engine: DeviceEngine,
+        *,
+        reset: Callable[[], None] = lambda: None,
+        attach_timeout: float = ATTACH,
+    ) -> None:
+        self._end, self._judge, self._engine, self._reset = end, judge, engine, reset
+        self._attach_timeout = attach_timeout
+        self._gpu: AttestedGpu | None = None
+        self._link: Link | None = None
+        self._session = ""
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def session(self) -> str:
+        """What stands for the session in the workload: 32 hexadecimal digits; empty while there is none."""
+        return self._session
+
+    def connect(self) -> None:
+        """Attach, attest, and give the engine the link. Raises DeviceUnavailable."""
+        try:
+            self._connect()
+        except (LinkError, SpdmError, EvidenceUnavailable) as error:
+            self._let_go(str(error))
+            raise DeviceUnavailable(f"no session with the GPU: {error}") from error
+
+    def report(self, nonce: bytes) -> DeviceEvidence:
+        """Evidence from the session. Raises EvidenceUnavailable while there is none."""
+        gpu = self._gpu
+        if gpu is None or self._engine.loading:
+            raise EvidenceUnavailable("the GPU is being attested anew, or loads: ask again later")
+        return gpu.report(nonce)
+
+    def watch(self, on_lost: Callable[[], None], restore: Callable[[str], None]) -> None:
+        """Notice the loss of the session from now on, and mend it.
+
+        `on_lost` is called when it has ended against our will; `restore` with the next one's name, once a
+        device was judged anew: it loads what is to be loaded, or raises NotRestored. Both are called from a
+        thread of this object.
+        """
+        self._thread = threading.Thread(
+            target=self._watch, args=(on_lost, restore), name="device", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the session in good order."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(2 * ANSWER)
+        self._let_go("the worker stops")
+        self._end.detach()
+
+    def _connect(self) -> None:
+        self._end.attach(self._attach_timeout)
+        port = SpdmPort(self._end)
+
+        def exchange(packet: bytes) -> bytes:
+            port.send(packet, timeout=ANSWER)
+            return port.receive(timeout=ANSWER)
+
+        session = attest(exchange, self._judge)
+        secret = session.export_master_secret()
+        try:
+            link = Link(self._end, secret, int.from_bytes(session.id, "little"))
+        finally:
+            secret[:] = bytes(len(secret))
+        self._link = link
+        self._gpu = AttestedGpu(session, lambda packet: link.exchange_spdm(packet, timeout=BETWEEN_STEPS))
+        self._session = sha256(_LABEL + session.transcript_hash)[:16].hex()
+        self._engine.attach(link)
+
+    def _watch(self, on_lost: Callable[[], None], restore: Callable[[str], None]) -> None:
+        beat = time.monotonic()
+        while not self._closing.wait(CHECK):
+            why = self._trouble()
+            if why is None and time.monotonic() - beat > self._period():
+                beat = time.monotonic()
+                why = self._heartbeat()
+            if why is None:
+                continue
+            _log.warning("the device was lost: %s", why)
+            self._let_go(why)
+            on_lost()
+            self._mend(restore)
+
+    def _trouble(self) -> str | None:
+        """Why the session is over, or None while it stands."""
+        link, gpu = self._link, self._gpu
+        if link is None or gpu is None or not self._engine.attached:
+            return self._engine.trouble
+        if not gpu.session.alive:
+            return "the SPDM session has ended"
+        if link.broken is not None:
+            return str(link.broken)
+        try:
+            self._end.check()
+        except LinkError as error:
+            return str(error)
+        return None
+
+    def _period(self) -> float:
+        period = self._gpu.session.heartbeat_period if self._gpu else 0
+        return period / 2 or float("inf")
+
+    def _heartbeat(self) -> str | None:
+        try:
+            if self._gpu is not None and not self._engine.has_work():
+                self._gpu.heartbeat()
+        except (LinkError, SpdmError) as error:
+            return str(error)
+        return None
+
+    def _mend(self, restore: Callable[[str], None]) -> None:
+        """Attest and load anew until it succeeds or `close` is called. A device that fails is reset."""
+        pauses = itertools.chain((PAUSE, 1.0, 2.0, 5.0, 10.0), itertools.repeat(LONG_PAUSE))
+        while not self._closing.is_set():
+            try:
+                self._connect()
+                restore(self._session)
+                return
+            except NotRestored as error:
+                why, ours = str(error), True
+            except (LinkError, SpdmError, EvidenceUnavailable) as error:
+                why, ours = str(error), False
+            _log.warning("the device cannot be used again yet: %s", why)
+            self._let_go(why)
+            if not ours:
+                self._request_reset()
+            self._closing.wait(next(pauses))
+
+    def _request_reset(self) -> None:
+        try:
+            self._reset()
+        except EvidenceUnavailable as error:
+            _log.warning("no reset: %s", error)
+
+    def _let_go(self, why: str) -> None:
+        link, self._link = self._link, None
+        gpu, self._gpu = self._gpu, None
+        self._session = ""
+        self._engine.lost(why)
+        if gpu is not None:
+            gpu.session.erase()
+        if link is not None:
+            link.close()

@@ -1,0 +1,151 @@
+"""Who may be the device: judged as clients judge it, at the start and again whenever the session was lost."""
+
+import random
+import threading
+
+import pytest
+
+from attestation.nvidia import GpuReport
+from enclave.engine.interface import DeviceLost, EngineOptions
+from enclave.gpu.bus import Side
+from enclave.gpu.bus.geometry import LINE, Class
+from enclave.gpu.device.keeper import DeviceUnavailable
+from enclave.simulator.gpu import Mode
+from enclave.tee.interface import EvidenceUnavailable
+from tests.enclave.simulation import gpu
+from tests.gpu.device.bench import MemoryFiles, bench, request, run_out, until
+
+NONCE = bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    ("identity", "reason"),
+    [
+        (gpu(mode=Mode.DEBUG), "nvidia.tcb-flags"),
+        (gpu(mode=Mode.OFF), "nvidia.tcb-flags"),
+        (gpu(code=bytes(48)), "nvidia.measurements"),
+    ],
+    ids=["debug", "cc off", "other firmware"],
+)
+def test_a_device_that_the_policy_refuses_gets_no_session(identity: object, reason: str) -> None:
+    with bench(identity=identity, connect=False) as made:  # type: ignore[arg-type]
+        with pytest.raises(DeviceUnavailable, match=reason):
+            made.keeper.connect()
+        assert not made.engine.attached and made.keeper.session == ""
+        with pytest.raises(EvidenceUnavailable):
+            made.keeper.report(NONCE)
+
+
+def test_evidence_comes_from_the_session_that_carries_the_work() -> None:
+    identity = gpu()
+    with bench(identity=identity) as made:
+        evidence = made.keeper.report(NONCE)
+        assert GpuReport.from_bytes(evidence.report).request.nonce == NONCE
+        assert evidence.chain == identity.chain
+        assert len(made.keeper.session) == 32
+
+
+def test_evidence_and_work_do_not_disturb_each_other() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        failures: list[BaseException] = []
+
+        def attest() -> None:
+            try:
+                for _ in range(20):
+                    made.keeper.report(NONCE)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=attest) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(40):
+            made.engine.submit(request(str(number)))
+            assert len(run_out(made.engine)) == 4
+        for thread in threads:
+            thread.join()
+        assert not failures
+
+
+def test_a_restarted_device_is_attested_anew_and_loaded_again() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        first = made.keeper.session
+        made.watch()
+        made.restart(gpu(seed=bytes(32)))
+        until(lambda: made.told == ["lost", "restored"])
+        assert made.keeper.session not in ("", first)
+        assert len(made.engines) == 2 and made.engines[1].adapters == {"sailor"}
+        made.engine.submit(request())
+        assert len(run_out(made.engine)) == 4
+
+
+def test_a_device_that_was_swapped_for_one_in_debug_mode_is_refused_and_reset_until_it_is_gone() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        made.restart(gpu(mode=Mode.DEBUG))
+        until(lambda: len(made.resets) > 1)
+        assert made.told == ["lost"] and len(made.engines) == 1
+        with pytest.raises(EvidenceUnavailable, match="attested anew"):
+            made.keeper.report(NONCE)
+        made.restart(gpu())
+        until(lambda: made.told == ["lost", "restored"])
+
+
+def test_a_host_that_scribbles_on_the_bus_ends_the_session_and_the_next_one_works() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        geometry, quiet = made.bus.geometry, threading.Event()
+        first = geometry.ring_at(Side.WORKER, Class.CONTROL) + LINE
+        stride = geometry.stride(Class.CONTROL)
+
+        def scribble() -> None:
+            while not quiet.is_set():
+                for slot in range(geometry.control_slots):
+                    made.bus.memory[first + slot * stride] = random.randrange(256)
+
+        host = threading.Thread(target=scribble)
+        host.start()
+        try:
+            with pytest.raises(DeviceLost):
+                for number in range(1000):
+                    made.engine.submit(request(str(number)))
+                    run_out(made.engine)
+        finally:
+            quiet.set()
+            host.join()
+        until(lambda: made.told[:2] == ["lost", "restored"])
+        made.engine.submit(request())
+        assert len(run_out(made.engine)) == 4
+
+
+def test_an_spdm_session_that_was_lost_alone_is_mended_like_the_link() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        gpu_ = made.keeper._gpu
+        assert gpu_ is not None
+        gpu_.session.erase()
+        with pytest.raises(EvidenceUnavailable):
+            gpu_.report(NONCE)
+        until(lambda: made.told == ["lost", "restored"])
+        assert GpuReport.from_bytes(made.keeper.report(NONCE).report).request.nonce == NONCE
+
+
+def test_evidence_can_be_had_while_a_model_is_being_loaded() -> None:
+    class Slow(MemoryFiles):
+        def fill(self, name: str, offset: int, into: memoryview) -> None:
+            if not evidence:
+                evidence.append(threading.Thread(target=made.keeper.report, args=(NONCE,)))
+                evidence[0].start()
+            super().fill(name, offset, into)
+
+    evidence: list[threading.Thread] = []
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.engine.load_adapter("slow", Slow({"adapter_config.json": b"{}"}))
+        evidence[0].join(10)
+        assert not evidence[0].is_alive() and made.keeper.report(NONCE)
