@@ -1,13 +1,17 @@
-"""The operator of the demo: a TCP relay between client and worker that keeps what it sees."""
+"""The operator of the demo: what goes by on the network, and on the bus between worker and device."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from enclave.gpu.link.watch import Recorder, Watcher, below
+
+GLANCE = 0.002
 Direction = Literal["to worker", "to client"]
 
 
@@ -51,3 +55,15 @@ class Relay:
                 sink.write(data)
                 await sink.drain()
         sink.close()
+
+
+@contextmanager
+def bus_watched() -> Iterator[tuple[Watcher, Recorder] | None]:
+    """Watches the bus of a worker that this process started, while the block lasts; None if there is none."""
+    found = below(os.getpid())
+    if not found:
+        yield None
+        return
+    watcher = Watcher.of(found[0].path)
+    with Recorder(watcher, pause=GLANCE) as recorder:
+        yield watcher, recorder

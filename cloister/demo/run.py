@@ -4,6 +4,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from rich.console import Console
 from attestation import ExitCode, Policy, Rejected
 from client.sdk import AsyncClient
 from cloister.cli import render
+from enclave.gpu.link.watch import Recorder, Watcher, windows
+from enclave.gpu.link.watch import row as watched_row
 
-from .operator import Relay, Seen
+from .operator import Relay, Seen, bus_watched
 from .worker import DemoFailed, started
 
 QUESTION = "What is remote attestation?"
@@ -58,9 +61,12 @@ async def _story(console: Console, question: str) -> None:
             console.print(f"listening on {url} after {time.perf_counter() - begin:.1f} s")
             policy = Policy.from_file(policy_file)
             relay = Relay(url)
-            async with relay.running() as through:
-                timing = await _exchange(console, relay, through, policy, question)
+            with bus_watched() as bus:
+                async with relay.running() as through:
+                    timing = await _exchange(console, relay, through, policy, question)
             _operator(console, relay.seen[: timing.seen], question)
+            if bus is not None:
+                _bus(console, *bus, question)
             _times(console, timing)
         _title(console, "The worker has stopped.")
 
@@ -100,6 +106,23 @@ def _operator(console: Console, all_seen: list[Seen], question: str) -> None:
     found = any(question.encode()[i : i + 8] in total for i in range(len(question.encode()) - 7))
     console.print(
         f"{len(total)} bytes in {len(rows)} reads; the question, in windows of 8 bytes: "
+        f"{'FOUND' if found else 'not found'}"
+    )
+
+
+def _bus(console: Console, watcher: Watcher, recorder: Recorder, question: str) -> None:
+    """What crossed between worker and device meanwhile."""
+    console.print("\n[bold]...and of the memory between worker and GPU[/bold]")
+    protected = [one for one in recorder.seen if not one.kind.startswith("spdm")]
+    for one in protected[:ROWS]:
+        console.print(watched_row(one, protected[0].at), soft_wrap=True, markup=False, highlight=False)
+    kinds = Counter({"spdm": 0})
+    for (_, _, kind), count in recorder.total.items():
+        kinds["spdm" if kind.startswith("spdm") else kind] += count
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    found = windows(question.encode(), [watcher.everything()])
+    console.print(
+        f"{sum(recorder.total.values())} records ({counts}); the question, in windows of 8 bytes: "
         f"{'FOUND' if found else 'not found'}"
     )
 

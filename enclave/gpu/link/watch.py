@@ -68,6 +68,23 @@ def find(pid: int | None = None) -> list[Found]:
     return sorted(found.values(), key=lambda each: each.pid)
 
 
+def below(pid: int) -> list[Found]:
+    """Every bus that a process started by `pid`, or by one of those, holds open."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # the process ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+
+    def descends(child: int) -> bool:
+        while child in parents:
+            child = parents[child]
+            if child == pid:
+                return True
+        return False
+
+    return [each for each in find() if descends(each.pid)]
+
+
 def the_bus(pid: int | None = None) -> Path:
     """Where the one bus is that `find` finds. Raises NoBus if there is none, or more than one."""
     found = find(pid)
@@ -111,6 +128,10 @@ class Watcher:
         except (OSError, ValueError) as error:
             raise NoBus(f"{path}: {error}") from None
 
+    def everything(self) -> bytes:
+        """The whole memory as it is now."""
+        return bytes(self._memory)
+
     def look(self) -> list[Sighting]:
         """What is new, ring by ring."""
         now, seen = time.monotonic(), []
@@ -145,16 +166,16 @@ class Watcher:
 class Recorder:
     """Watches on a thread of its own until closed: `seen` has the last `keep`, `total` counts all."""
 
-    def __init__(self, watcher: Watcher, keep: int = 10_000) -> None:
+    def __init__(self, watcher: Watcher, keep: int = 10_000, pause: float = PAUSE) -> None:
         self.seen: list[Sighting] = []
         self.total: Counter[tuple[Side, Class, str]] = Counter()
-        self._watcher, self._keep = watcher, keep
+        self._watcher, self._keep, self._pause = watcher, keep, pause
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bus watch", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._closing.wait(PAUSE):
+        while not self._closing.wait(self._pause):
             for one in self._watcher.look():
                 self.total[one.sender, one.ring, one.kind] += 1
                 self.seen.append(one)
@@ -188,9 +209,7 @@ def row(one: Sighting, begin: float) -> str:
 def windows(needle: bytes, haystacks: Iterable[bytes], size: int = 8) -> bool:
     """Whether any window of `size` bytes of `needle` occurs in what was seen."""
     wanted = {needle[at : at + size] for at in range(len(needle) - size + 1)}
-    return any(
-        stack[at : at + size] in wanted for stack in haystacks for at in range(max(0, len(stack) - size + 1))
-    )
+    return any(window in stack for stack in haystacks for window in wanted)
 
 
 def stream(watcher: Watcher, until: Callable[[], bool]) -> Iterator[list[Sighting]]:
