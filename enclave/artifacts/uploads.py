@@ -115,7 +115,7 @@ class Uploads:
         """The newest complete upload of an artifact, by its id."""
         newest: tuple[int, Path] | None = None
         for folder in self._directory.iterdir():
-            if (folder / MANIFEST_NAME).is_file():
+            if _is_name(folder.name) and (folder / MANIFEST_NAME).is_file():
                 manifest = self._signed(folder.name).manifest
                 if manifest.id == artifact and (newest is None or manifest.version > newest[0]):
                     newest = manifest.version, folder
@@ -134,7 +134,7 @@ class Uploads:
                     raise UploadRefused(f"chunk {counter} ({chunk.path}) is not the one that was signed")
 
     def _folder(self, name: str) -> Path:
-        if len(name) != 64 or not all(c in "0123456789abcdef" for c in name):
+        if not _is_name(name):
             raise UploadRefused("an upload is named by its manifest's hash, 64 hexadecimal digits")
         folder = self._directory / name
         if not folder.is_dir():
@@ -150,6 +150,10 @@ class Uploads:
                 except SealingError as error:
                     raise UploadRefused(f"the manifest on this worker's disk was altered: {error}") from None
         raise UploadRefused("no such upload was begun: send its manifest first")
+
+
+def _is_name(text: str) -> bool:
+    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)
 
 
 def _size(path: Path) -> int:

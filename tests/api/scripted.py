@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -122,17 +122,22 @@ def answers(*texts: str) -> Callable[[GenerationRequest], str]:
 
 @dataclass
 class Books:
-    """What the app believes to be loaded; everybody may use all of it."""
+    """What the app believes to be loaded; everybody may use all of it that is not `denied`."""
 
     roots: Mapping[str, bytes]
+    denied: frozenset[str] = frozenset()
 
     def permits(self, name: str, tenant: str) -> bool:
-        return name in self.roots
+        return name in self.roots and name not in self.denied
 
 
 @asynccontextmanager
 async def app(
-    engine: Scripted | None = None, tenants: Tenants | None = None, model: Path = FAQ, **scripted: Any
+    engine: Scripted | None = None,
+    tenants: Tenants | None = None,
+    model: Path = FAQ,
+    denied: Iterable[str] = (),
+    **scripted: Any,
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, Scripted]]:
     """An HTTP client of the app, and the engine behind it."""
     text = engine.text if engine is not None else _text(model)
@@ -142,7 +147,7 @@ async def app(
         "faq",
         text,
         runner,
-        holdings=Books({"faq": ROOT, "sailor": b"\x02" * 32}),
+        holdings=Books({"faq": ROOT, "sailor": b"\x02" * 32}, frozenset(denied)),
         encoders={"minilm": text},
         fingerprint="fp_test",
     )

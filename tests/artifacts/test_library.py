@@ -266,3 +266,17 @@ def test_a_peft_adapter_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert dict(plain.sizes) == dict(sealed.sizes)
     assert all(plain.read(name) == sealed.read(name) for name in plain.sizes)
     assert json.loads(sealed.read("adapter_config.json"))["r"] == 4
+
+
+async def test_a_tenant_whom_the_owner_does_not_name_is_refused_by_the_api() -> None:
+    """Through the app: an adapter for tenant a, asked for by somebody else."""
+    from tests.api.scripted import app
+
+    async with app() as (client, _):
+        question = {"model": "sailor", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
+        assert (await client.post("/v1/chat/completions", json=question)).status_code == 200
+    async with app(denied={"sailor"}) as (client, _):
+        answer = await client.post("/v1/chat/completions", json=question)
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "not_permitted"
+        question["model"] = "faq"
+        assert (await client.post("/v1/chat/completions", json=question)).status_code == 200

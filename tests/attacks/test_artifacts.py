@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from client.artifacts.seal import seal
+from enclave.artifacts.desk import OwnersDesk
 from enclave.artifacts.sealed_files import ArtifactError, SealedFiles, read_signed
 from enclave.artifacts.stores import DirectoryStore
+from enclave.artifacts.uploads import Uploads
 from sealing import cose
 from sealing.artifact import ReleasedSecret, SignedManifest
-from tests.artifacts.made import DATA_KEY, OTHER, SMALL, make_model, order, plain_files, secret_for
+from sealing.artifact.order import AdapterOrder, Do
+from tests.artifacts.made import DATA_KEY, OTHER, OWNER, SMALL, make_model, order, plain_files, secret_for
 
 LENGTH = SMALL + 16
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -142,3 +146,44 @@ def test_a7_the_disk_gives_away_names_and_sizes_alone(disk: Disk) -> None:
     assert windows > 1000
     assert b"tokenizer.json" in stored  # what is not secret is found, so the search finds what is there
     assert DATA_KEY not in stored and SignedManifest.from_bytes((disk.place / "manifest.cose").read_bytes())
+
+
+async def test_a8_only_an_adapters_owner_orders_it_loaded(disk: Disk, tmp_path: Path) -> None:
+    """He signs one himself, replays one, takes it to another worker, or puts another artifact there."""
+    uploads = Uploads(tmp_path, [cose.Signer.of(OWNER).hash])
+    name = uploads.begin((disk.place / "manifest.cose").read_bytes())
+    uploads.take_leaves(name, (disk.place / "leaves").read_bytes())
+    uploads.take(name, 0, (disk.place / "chunks").read_bytes())
+    loaded: list[str] = []
+
+    class Books:
+        async def add_adapter(self, runner: object, name: str, found: object) -> None:
+            loaded.append(name)
+
+    def desk(now: float = 1000, keyset: bytes = b"k" * 32) -> OwnersDesk:
+        owners = [cose.Signer.of(OWNER).hash]
+        made: Any = {"application": None, "library": Books(), "runner": None}
+        return OwnersDesk(owners=owners, uploads=uploads, keyset=lambda: keyset, clock=lambda: now, **made)
+
+    good = AdapterOrder(
+        do=Do.LOAD,
+        name="a",
+        artifact=disk.signed.manifest.id,
+        place="",
+        keyset=b"k" * 32,
+        created=1000,
+    )
+    forged = good.sign(OWNER).replace(b'"name":"a"', b'"name":"b"')
+    for raw, place, error in [
+        (good.sign(OTHER), desk(), "no orders of that owner"),
+        (forged, desk(), "signature does not verify"),
+        (good.sign(OWNER), desk(now=1121), "the order was made at"),
+        (good.sign(OWNER), desk(keyset=bytes(32)), "for another worker"),
+        (replace(good, artifact=bytes(16)).sign(OWNER), desk(), "not uploaded"),
+    ]:
+        with pytest.raises(Exception, match=error):
+            await place._order(raw)
+    # What is found is a model, not the adapter that was ordered: an order cannot stand for something else.
+    with pytest.raises(ArtifactError, match="holds a model, not an adapter"):
+        await desk()._order(good.sign(OWNER))
+    assert not loaded
