@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= enclave,broker,openai,azure,nvidia,dev
 PIP_FLAGS := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 
-.PHONY: demo parties test test-slow check lint bench clean
+.PHONY: demo parties test test-slow test-vllm check lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/cloister demo
@@ -17,10 +17,14 @@ parties: $(STAMP)
 	$(BIN)/cloister demo parties
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not vllm"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# VLLM_PYTHON is the python of an environment that has vLLM, see docs/vllm.md.
+test-vllm: $(STAMP)
+	CLOISTER_VLLM_PYTHON=$(VLLM_PYTHON) $(BIN)/python -m pytest -m vllm
 
 check: lint test
 
