@@ -29,6 +29,7 @@ def engine_args(directory: Path, socket: Path, options: VllmOptions) -> EngineAr
         model=str(directory),
         load_format=LOAD_FORMAT,
         model_loader_extra_config={"socket": str(socket)},
+        skip_tokenizer_init=not (directory / "tokenizer.json").is_file(),
         trust_remote_code=False,
         dtype=engine.dtype,
         max_model_len=_context(directory, engine.kv_tokens),

@@ -102,7 +102,7 @@ class VllmEngine:
 
     @property
     def grammars(self) -> bool:
-        return True
+        return not self._engine.vllm_config.model_config.skip_tokenizer_init
 
     def prepare(self, request: GenerationRequest) -> None:
         import llguidance
