@@ -3,8 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +21,13 @@ from enclave.engine.interface import EngineOptions
 from enclave.engine.runner import EngineRunner
 from enclave.files import DirectoryFiles
 from enclave.text import TextModel
-from tests.api.scripted import Scripted
+from tests.api.scripted import Books, Scripted
 from tests.api.test_slow_readers import LONG, Caller
 from tests.running import FAQ
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 SECRET = "The merger of Acme and Bolt closes on the third of May at nine; tell nobody. " * 3
-SALT, OTHER_SALT = b"s" * 32, b"t" * 32
+SALT, OTHER_SALT, STOLEN = b"s" * 32, b"t" * 32, b"u" * 32
 
 
 @dataclass
@@ -61,35 +60,36 @@ def token(tenant: str, key: Ed25519PrivateKey = ISSUER, **claims: Any) -> str:
     return jwt.encode(whole, key, algorithm="EdDSA")
 
 
-@asynccontextmanager
-async def shared() -> AsyncIterator[Shared]:
+@pytest.fixture(scope="module")
+def runner() -> Iterator[EngineRunner]:
     from enclave.engine.embedded import EmbeddedEngine
 
     runner = EngineRunner(EmbeddedEngine.load(DirectoryFiles(FAQ), EngineOptions(threads=1)))
-    service = Service("faq", TextModel(FAQ), runner, roots={"faq": bytes(32)})
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+async def worker(runner: EngineRunner) -> AsyncIterator[Shared]:
+    service = Service("faq", TextModel(FAQ), runner, holdings=Books({"faq": bytes(32)}))
     app = build(service, Tenants([Issuer(ISSUER.public_key())]))
-    try:
-        async with httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app=app), base_url="http://worker"
-        ) as client:
-            yield Shared(client, runner)
-    finally:
-        await asyncio.to_thread(runner.close)
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://worker") as client:
+        yield Shared(client, runner)
 
 
-async def test_i1_a_guess_at_another_tenants_prompt_finds_no_warm_cache() -> None:
-    async with shared() as worker:
-        whole = await worker.read("acme", SALT)
-        assert await worker.read("acme", SALT) < whole // 4  # the control: its own cache is warm
-        assert await worker.read("mallory", OTHER_SALT) == whole
-        assert await worker.read("mallory", None) == whole
-        assert await worker.read("acme", None) == whole
+async def test_i1_a_guess_at_another_tenants_prompt_finds_no_warm_cache(worker: Shared) -> None:
+    whole = await worker.read("acme", SALT)
+    assert await worker.read("acme", SALT) < whole // 4  # the control: its own cache is warm
+    assert await worker.read("mallory", OTHER_SALT) == whole
+    assert await worker.read("mallory", None) == whole
+    assert await worker.read("acme", None) == whole
 
 
-async def test_i2_a_stolen_salt_is_worth_nothing_to_another_tenant() -> None:
-    async with shared() as worker:
-        whole = await worker.read("acme", SALT)
-        assert await worker.read("mallory", SALT) == whole
+async def test_i2_a_stolen_salt_is_worth_nothing_to_another_tenant(worker: Shared) -> None:
+    whole = await worker.read("acme", STOLEN)
+    assert await worker.read("acme", STOLEN) < whole // 4
+    assert await worker.read("mallory", STOLEN) == whole
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,13 @@ async def test_i2_a_stolen_salt_is_worth_nothing_to_another_tenant() -> None:
         token("acme", exp=int(time.time()) - 600),
     ],
 )
-async def test_i3_nobody_names_his_own_tenant_or_priority(forged: str) -> None:
-    async with shared() as worker:
-        body = {"model": "faq", "messages": [{"role": "user", "content": "Hi"}]}
-        headers = {"authorization": f"Bearer {forged}"}
-        response = await worker.client.post("/v1/chat/completions", json=body, headers=headers)
-        assert response.status_code == 401
-        priority = await worker.ask("acme", None, priority="premium")
-        assert priority.json()["error"]["param"] == "priority"
+async def test_i3_nobody_names_his_own_tenant_or_priority(worker: Shared, forged: str) -> None:
+    body = {"model": "faq", "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"authorization": f"Bearer {forged}"}
+    response = await worker.client.post("/v1/chat/completions", json=body, headers=headers)
+    assert response.status_code == 401
+    priority = await worker.ask("acme", None, priority="premium")
+    assert priority.json()["error"]["param"] == "priority"
 
 
 LAUGHS: dict[str, Any] = {f"x{at}": {"anyOf": [{"$ref": f"#/$defs/x{at + 1}"}] * 9} for at in range(90)}
@@ -125,15 +124,14 @@ BOMBS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-async def test_i4_what_explodes_is_refused_before_it_does(name: str) -> None:
-    async with shared() as worker:
-        shape = {"type": "json_schema", "json_schema": {"name": "bomb", "schema": BOMBS[name]}}
-        refused, answered = await asyncio.gather(
-            worker.ask("mallory", None, response_format=shape), worker.ask("acme", SALT)
-        )
-        assert (refused.status_code, answered.status_code) == (400, 200)
-        assert refused.json()["error"]["code"] == "invalid_schema"
-        assert worker.runner.stats().failed_steps == 0
+async def test_i4_what_explodes_is_refused_before_it_does(worker: Shared, name: str) -> None:
+    shape = {"type": "json_schema", "json_schema": {"name": "bomb", "schema": BOMBS[name]}}
+    refused, answered = await asyncio.gather(
+        worker.ask("mallory", None, response_format=shape), worker.ask("acme", SALT)
+    )
+    assert (refused.status_code, answered.status_code) == (400, 200)
+    assert refused.json()["error"]["code"] == "invalid_schema"
+    assert worker.runner.stats().failed_steps == 0
 
 
 async def test_i5_who_does_not_read_holds_up_nobody_and_who_leaves_is_cancelled() -> None:
