@@ -251,6 +251,14 @@ def _vtpm(evidence: Any) -> Any:
     return {"hcl": _nested(evidence.hcl), **quote, "pcrs": evidence.pcrs, **td}
 
 
+def _tsm_report(raw: bytes) -> Any:
+    from .importers.trustee import octets
+
+    value = strict_json(raw, limit=MAX_FILE)
+    blobs = {name: octets(value[name], name) for name in ("outblob", "auxblob") if value.get(name)}
+    return {"provider": str(value.get("provider", "")).strip()} | {k: _nested(v) for k, v in blobs.items()}
+
+
 def _tpm_document(raw: bytes) -> Any:
     from .importers.trustee import tpm
 
@@ -272,6 +280,7 @@ _PARSERS: dict[Piece, Callable[[bytes], Any]] = {
     P.VTPM_DOCUMENT: _vtpm_document,
     P.AZURE_DOCUMENT: _azure_document,
     P.TPM_DOCUMENT: _tpm_document,
+    P.TSM_REPORT: _tsm_report,
     P.SNP_REPORT: _snp,
     P.CERTIFICATE_TABLE: _table,
     P.TDX_QUOTE: _quote,

@@ -35,6 +35,7 @@ class Piece(StrEnum):
     TPM_DOCUMENT = "Trustee's TPM document"
     TINFOIL = "Tinfoil document"
     QUOTE_DOCUMENT = "quote document"
+    TSM_REPORT = "report of Linux's TSM interface"
     SNP_REPORT = "SEV-SNP report"
     CERTIFICATE_TABLE = "certificate table"
     TDX_QUOTE = "TDX quote"
@@ -217,12 +218,15 @@ def _json(value: Any) -> Piece:
             return Piece.TPM_DOCUMENT
         case {"tpm_quote": {"message": _}} | {"quote": {"message": _}}:
             return Piece.AZURE_DOCUMENT
-        case {"quote": str()} | {"intel_quote": str()}:
+        case {"quote": str()} | {"intel_quote": str()} | {"tdx_quote": str()}:
             return Piece.QUOTE_DOCUMENT
+        case {"outblob": str()}:
+            return Piece.TSM_REPORT
         case (
             {"evidence_list": list()}
             | {"evidences": list()}
             | {"device_evidence_list": list()}
+            | {"evidence": str(), "certificate": str()}
             | [{"evidence": str(), "certificate": str()}, *_]
         ):
             return Piece.DEVICE_LIST

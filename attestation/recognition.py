@@ -17,7 +17,7 @@ from .evidence import Bundle, DeviceEvidence
 from .importers import trustee
 from .importers.members import devices as devices_in
 from .importers.members import hex_bytes
-from .pieces import BANKS, MAX_FILE, Piece
+from .pieces import BANKS, MAX_FILE, Piece, identify
 from .sources import (
     AciEvidence,
     AzureVtpm,
@@ -40,6 +40,7 @@ from .vendor_collateral import COLLATERAL, Pieces, collateral_of, sort_pieces
 
 P = Piece
 MAX_FILES = 64
+QUOTES = ("quote", "intel_quote", "tdx_quote")
 _ASIDE = {P.TEXT, P.OTHER, P.PUBLIC_KEY}
 
 
@@ -134,15 +135,29 @@ def _dstack(pieces: Pieces) -> Evidence:
 
 
 def _quote_document(pieces: Pieces) -> Evidence:
-    """dstack's JSON: quote, event log, and the devices as a payload for NVIDIA's service."""
+    """JSON around a quote: dstack's with event log and a payload for NVIDIA's service, Trustee's agents'."""
     value = strict_json(_one(pieces, P.QUOTE_DOCUMENT), limit=MAX_FILE)
-    quote = hex_bytes(value.get("quote", value.get("intel_quote")), "the quote")
+    quote = trustee.octets(next(value[name] for name in QUOTES if name in value), "the quote")
     log, payload = value.get("event_log"), value.get("nvidia_payload")
     raw_log = log.encode() if isinstance(log, str) else json.dumps(log).encode() if log else None
+    if value.get("cc_eventlog"):
+        raw_log = trustee.octets(value["cc_eventlog"], "the event log")
     if payload:
         listed = strict_json(payload.encode(), limit=MAX_FILE) if isinstance(payload, str) else payload
         return DstackDocument(quote=quote, event_log=raw_log, devices=_typed(listed))
     return TdxEvidence(quote=quote, event_log=raw_log)
+
+
+def _tsm(pieces: Pieces) -> Evidence:
+    """What configfs-tsm gives, as JSON: `outblob` a report or quote, `auxblob` a certificate table."""
+    value = strict_json(_one(pieces, P.TSM_REPORT), limit=MAX_FILE)
+    kind, report = identify(trustee.octets(value["outblob"], "outblob"))
+    if kind is P.TDX_QUOTE:
+        return TdxEvidence(quote=report)
+    if kind is not P.SNP_REPORT:
+        raise MalformedEvidence(f"outblob is {kind}, neither a report nor a quote")
+    table = trustee.octets(value["auxblob"], "auxblob") if value.get("auxblob") else b""
+    return SnpEvidence(report=report, endorsements=(*((table,) if table else ()), *_endorsements(pieces)))
 
 
 def _sgx(pieces: Pieces) -> Evidence:
@@ -284,6 +299,7 @@ RECIPES = (
     _recipe(_azure, P.HCL_REPORT, may=(P.TPM_QUOTE, P.TPM_SIGNATURE, P.PCRS, P.TDX_QUOTE, *_CHAIN)),
     _recipe(_aci, P.SNP_REPORT, P.UVM, may=(P.TEXT, *_CHAIN)),
     _recipe(_snp, P.SNP_REPORT, may=_CHAIN),
+    _recipe(_tsm, P.TSM_REPORT, may=_CHAIN),
     _recipe(_dstack, P.TDX_QUOTE, P.DEVICE_LIST, may=(P.EVENT_LOG,)),
     _recipe(_tdx, P.TDX_QUOTE, may=(P.EVENT_LOG,)),
     _recipe(_sgx, P.SGX_QUOTE),

@@ -36,7 +36,9 @@ def members(raw: bytes, limit: int) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def devices(value: Any, tee: str) -> tuple[DeviceEvidence, ...]:
     """The devices in NVIDIA's list of evidence, or an object around one; MalformedEvidence otherwise."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "evidence" in value:
+        value = [value]
+    elif isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
     return tuple(_device(item, tee) for item in sequence(value, "device evidence", MAX_DEVICES))
 

@@ -1,6 +1,7 @@
 """The same evidence in other forms that carry the same bytes: the verdict stays what it was."""
 
 import base64
+import gzip
 import json
 import random
 import ssl
@@ -269,3 +270,42 @@ def test_reports_find_their_own_chains_and_lists_add_up() -> None:
     assert recognise(reports | chains).evidence == whole
     halves = {"1": json.dumps(listed[:1]).encode(), "2": json.dumps(listed[1:]).encode()}
     assert recognise(halves).evidence == whole
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_report_of_the_tsm_interface(encode: Callable[[bytes], bytes]) -> None:
+    for name, files in (
+        ("snp/genoa-v3-extended-cert-table", ("report.bin", "auxblob_cert_table.bin")),
+        ("tdx/v5-uptodate", ("quote.bin",)),
+    ):
+        case = load(name)
+        blobs = dict(zip(("outblob", "auxblob"), (case.files[file] for file in files), strict=False))
+        document = {key: encode(raw).decode().rstrip("=") for key, raw in blobs.items()}
+        raw = json.dumps(document | {"provider": "x_guest\n"}).encode()
+        one = replace(case, fields={**case.fields, "files": {"x": None}}, altered={"x": raw})
+        assert identify(raw)[0] is Piece.TSM_REPORT and explain(raw).fields
+        assert score(one).word == "accepted"
+
+
+def test_documents_around_a_quote() -> None:
+    case = load("tdx/v4-gcp-ccel")
+    quote, log = case.files["quote.bin"], gzip.decompress(case.files["ccel_data.bin.gz"])
+    spelled = base64.b64encode(quote).decode()
+    for document in (
+        {"quote": spelled, "cc_eventlog": base64.b64encode(log).decode()},
+        {"quote": spelled, "cc_eventlog": None},
+        {"tdx_quote": quote.hex().upper()},
+    ):
+        raw = json.dumps(document).encode()
+        one = replace(case, fields={**case.fields, "files": {"x": None}}, altered={"x": raw})
+        assert score(one).word == "accepted"
+
+
+def test_one_device_as_an_object() -> None:
+    case = load("nvidia-gpu/h100-550")
+    report, chain = case.files["report.bin"], case.files["cert_chain.pem"]
+    document = {"arch": "HOPPER", "evidence": base64.b64encode(report).decode()}
+    document["certificate"] = base64.b64encode(chain).decode()
+    raw = json.dumps(document).encode()
+    one = replace(case, fields={**case.fields, "files": {"x": None}}, altered={"x": raw})
+    assert score(one).word == "accepted"
