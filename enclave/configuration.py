@@ -5,7 +5,7 @@ Paths are not measured because the files behind them are: their roots stand in t
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from enclave.engine.interface import EngineOptions
 from enclave.release import BrokerAddress
 
 SOFTWARE = "cloister 0.1.0"
+INSECURE = "insecure_gpu"
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
@@ -30,6 +31,8 @@ class Configuration:
     `admitted`: owners' PEM keys, who may load adapters while serving, and upload to the folder `uploads`.
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
     `documents` maps names to places of text, which need a consent that says who may read them.
+    `insecure_gpu`: the device computes on a GPU that no evidence vouches for ("cuda" unless the engine's
+    options name one), and the workload says so.
     """
 
     model: Place
@@ -46,6 +49,7 @@ class Configuration:
     threshold: int = 1
     admitted: tuple[str, ...] = ()
     uploads: Path | None = None
+    insecure_gpu: bool = False
     host: str = "127.0.0.1"
     port: int = 8420
 
@@ -62,6 +66,7 @@ class Configuration:
         if self.documents and self.consent is None:
             raise ConfigurationError("documents need a consent, which says to whom they may be quoted")
         self._check_brokers()
+        self._check_device()
 
     def addresses(self) -> list[BrokerAddress]:
         """The brokers. ValueError for what is no address of one."""
@@ -76,13 +81,23 @@ class Configuration:
         if self.threshold < 1 or (self.threshold > 1 and self.threshold > len(self.brokers)):
             raise ConfigurationError(f"{self.threshold} of {len(self.brokers)} brokers is not k of n")
 
+    def _check_device(self) -> None:
+        if self.engine.device != "cpu" and not self.insecure_gpu:
+            raise ConfigurationError(
+                f"engine device {self.engine.device}: nothing vouches for that GPU; --insecure-gpu computes"
+                " on it all the same, and `cloister gpu check` says whether evidence vouches for one here"
+            )
+        if self.engine.device == "cpu" and self.insecure_gpu:
+            object.__setattr__(self, "engine", replace(self.engine, device="cuda"))
+
     def measured(self) -> dict[str, Any]:
         """What goes into the measurement: JSON values."""
         return {"software": SOFTWARE, "engine": self.engine_options(), "issuers": list(self.issuers)}
 
     def engine_options(self) -> dict[str, str | int | bool]:
         """The engine's options as the workload lists them; an unset one is left out."""
-        return {name: value for name, value in asdict(self.engine).items() if value is not None}
+        options = {name: value for name, value in asdict(self.engine).items() if value is not None}
+        return options | ({INSECURE: True} if self.insecure_gpu else {})
 
     def local(self) -> dict[str, Any]:
         """What differs between machines and is not measured: JSON values."""
@@ -112,7 +127,8 @@ class Configuration:
             adapters={name: place_of(path) for name, path in table["adapters"].items()},
             encoders={name: Path(path) for name, path in table.get("encoders", {}).items()},
             issuers=tuple(table["issuers"]),
-            engine=EngineOptions(**table["engine"]),
+            engine=EngineOptions(**{k: v for k, v in table["engine"].items() if k != INSECURE}),
+            insecure_gpu=table["engine"].get(INSECURE, False),
             consent=Path(table["consent"]) if table["consent"] else None,
             documents={name: place_of(path) for name, path in table.get("documents", {}).items()},
             brokers=tuple(table.get("brokers", ())),

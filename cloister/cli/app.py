@@ -81,6 +81,13 @@ Issuers = Annotated[
     list[Path] | None,
     typer.Option("--issuer", help="PEM file of an Ed25519 key whose tenant tokens are taken."),
 ]
+InsecureGpu = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-gpu",
+        help="Compute on this machine's GPU although it is not in confidential mode; the workload says so.",
+    ),
+]
 DEFAULT_URL = "http://127.0.0.1:8420"
 
 
@@ -221,6 +228,7 @@ def serve(
     uploads: Annotated[
         Path | None, typer.Option(help="Directory for what admitted owners upload: ciphertext.")
     ] = None,
+    insecure_gpu: InsecureGpu = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -241,6 +249,7 @@ def serve(
         threshold=threshold,
         admitted=admit_owner or [],
         uploads=uploads,
+        insecure_gpu=insecure_gpu,
     )
     _leave(serving.serve(settings, host, port, write_policy))
 
@@ -253,6 +262,7 @@ def measure(
     encoder: Encoders = None,
     engine: EngineSettings = None,
     issuer: Issuers = None,
+    insecure_gpu: InsecureGpu = False,
     write_policy: Annotated[
         Path | None, typer.Option(help="Write the policy that pins this measurement.")
     ] = None,
@@ -262,7 +272,9 @@ def measure(
     from . import serving
 
     settings = serving.Settings(
-        model, name, adapter or [], engine or [], issuer or [], encoders=encoder or []
+        *(model, name, adapter or [], engine or [], issuer or []),
+        encoders=encoder or [],
+        insecure_gpu=insecure_gpu,
     )
     _leave(serving.measure(settings, write_policy, entries))
 

@@ -44,6 +44,7 @@ class Settings:
     threshold: int = 1
     admitted: Sequence[Path] = ()
     uploads: Path | None = None
+    insecure_gpu: bool = False
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
@@ -66,6 +67,7 @@ class Settings:
             threshold=self.threshold,
             admitted=tuple(_owner(path) for path in self.admitted),
             uploads=_folder(self.uploads) if self.uploads else None,
+            insecure_gpu=self.insecure_gpu,
             host=host,
             port=port,
         )
@@ -81,6 +83,9 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     )
     if not configuration.brokers and any(isinstance(place, str) for place in places):
         raise ConfigurationError("what is sealed needs the address of its key broker: --broker URL")
+    if configuration.insecure_gpu:
+        device = configuration.engine.device
+        sys.stderr.write(f"INSECURE GPU: the model runs on {device}, whose memory and transfers are open\n")
     sys.stderr.write("SIMULATED: a security processor in software measures and starts the worker\n")
     if write_policy is None:
         sys.stderr.write("clients need the policy that pins it: add --write-policy FILE\n")
