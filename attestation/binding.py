@@ -24,6 +24,7 @@ from typing import Any
 from .encoding import canonical, lp, u32be
 
 NONCE_SIZE = 32
+DIGEST_SIZE = 48
 REPORT_DATA_SIZE = 64
 
 Device = tuple[bytes, bytes, bytes]

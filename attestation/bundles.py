@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from .binding import digest, gpu_nonce, report_data
+from .binding import DIGEST_SIZE, gpu_nonce, report_data
 from .checks import BundleCheck as Check
 from .checks import CheckId
 from .context import Context
@@ -159,15 +159,17 @@ def _cpu(sheet: Sheet, bundle: Bundle, context: Context) -> list[Sheet]:
         return []
     devices = [device.bound() for device in bundle.devices]
     session = bundle.session or b""
-    if cpu.tee in (AZURE_SNP, AZURE_TDX):  # the paravisor owns the report data; the quote is ours
-        nonce = digest(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
-        return _vtpm(bundle, context, Expected(nonce=nonce))
     bound = report_data(bundle.nonce, bundle.keyset, session, devices, bundle.workload)
     return appraise_cpu(cpu, context, bound)
 
 
 def appraise_cpu(cpu: CpuEvidence, context: Context, bound: bytes) -> list[Sheet]:
-    """The sheet of a CPU whose report has to carry `bound`, 64 bytes. The policy has its section."""
+    """The sheets of a CPU whose report has to carry `bound`: a digest of 48 bytes, then zeros.
+
+    The policy has its section.
+    """
+    if cpu.tee in (AZURE_SNP, AZURE_TDX):  # the paravisor owns the report data; the quote is ours
+        return _vtpm(cpu, context, Expected(nonce=bound[:DIGEST_SIZE]))
     if cpu.tee == "tdx":
         from . import tdx
 
@@ -178,12 +180,12 @@ def appraise_cpu(cpu: CpuEvidence, context: Context, bound: bytes) -> list[Sheet
     return [snp.appraise(cpu.report, cpu.endorsements, context, subject="cpu0", report_data=bound)]
 
 
-def _vtpm(bundle: Bundle, context: Context, expected: Expected) -> list[Sheet]:
+def _vtpm(cpu: CpuEvidence, context: Context, expected: Expected) -> list[Sheet]:
     """The sheets of an Azure machine whose vTPM must have quoted; the policy cannot waive it here."""
     from .tpm import TpmCheck
 
-    parts = AzureVtpm.from_json(bundle.cpu.report, bundle.cpu.endorsements)
-    hardware, vtpm = appraise_vtpm(parts, bundle.cpu.tee, context, expected)
+    parts = AzureVtpm.from_json(cpu.report, cpu.endorsements)
+    hardware, vtpm = appraise_vtpm(parts, cpu.tee, context, expected)
     vtpm.required |= {TpmCheck.QUOTE_SIGNATURE, TpmCheck.QUOTE_NONCE, TpmCheck.PCR_DIGEST}
     return [hardware, vtpm]
 

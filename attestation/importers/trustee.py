@@ -22,7 +22,12 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 def azure(raw: bytes, endorsements: tuple[bytes, ...] = ()) -> AzureVtpm:
     """HCL report, quote, registers, and the VCEK or TD quote; MalformedEvidence for anything else."""
-    table = _table(strict_json(raw, limit=MAX_DOCUMENT), "the document")
+    return azure_parts(strict_json(raw, limit=MAX_DOCUMENT), endorsements)
+
+
+def azure_parts(document: Any, endorsements: tuple[bytes, ...] = ()) -> AzureVtpm:
+    """`azure` of a document that is parsed already."""
+    table = _table(document, "the document")
     quote = _table(table.get("tpm_quote", table.get("quote")), "the TPM quote")
     td, vcek = table.get("td_quote"), table.get("vcek")
     return AzureVtpm(

@@ -18,7 +18,10 @@ SNP, TDX = "snp", "tdx"
 TEES: Final = {"sev-snp": SNP, "tdx": TDX}
 """The CPUs whose evidence can be written for a broker, by our name: the protocol's name of each."""
 
-_NAMES = {name: tee for tee, name in TEES.items()}
+AZURE: Final = {"az-snp-vtpm": "azure-snp-vtpm", "az-tdx-vtpm": "azure-tdx-vtpm"}
+"""The same of Azure's confidential VMs, which can be read only: the protocol's name, then ours."""
+
+_NAMES = {name: tee for tee, name in TEES.items()} | AZURE
 _ARCHITECTURES = {"GH": "Hopper", "GB": "Blackwell", "LS": "LS10"}
 _CERTIFICATES = ("VCEK", "VLEK", "ASK", "ARK")
 
@@ -39,7 +42,9 @@ class KbsEvidence:
     def cpu(self) -> CpuEvidence:
         """The CPU's evidence. MalformedEvidence for what does not parse or is of an unsupported kind."""
         if self.tee not in _NAMES:
-            raise MalformedEvidence(f"evidence of {self.tee!r} is not supported: snp and tdx are")
+            raise MalformedEvidence(f"evidence of {self.tee!r} is not supported: {', '.join(_NAMES)} are")
+        if self.tee in AZURE:
+            return _azure(AZURE[self.tee], self.primary)
         report, endorsements = _snp(self.primary) if self.tee == SNP else _tdx(self.primary)
         return CpuEvidence(tee=_NAMES[self.tee], report=report, endorsements=endorsements)
 
@@ -114,6 +119,13 @@ def _tdx(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
         raise MalformedEvidence("tdx evidence with an agent's event log is not supported")
     log = value.get("cc_eventlog")
     return _base64(value["quote"]), (_base64(log),) if log else ()
+
+
+def _azure(tee: str, value: Any) -> CpuEvidence:
+    from ..importers.trustee import azure_parts
+
+    parts = azure_parts(value)
+    return CpuEvidence(tee=tee, report=parts.to_json(), endorsements=parts.endorsements)
 
 
 def _device(value: Any) -> DeviceEvidence:

@@ -17,7 +17,7 @@ PREFIX: Final = "/kbs/v0"
 COOKIE: Final = "kbs-session-id"
 MIN_NONCE: Final = 16
 _JSON = {"content-type": "application/json"}
-_COOKIE = re.compile(rf"{COOKIE}=([A-Za-z0-9._~-]{{1,128}})(?:;|$)")
+_COOKIE = re.compile(rf"(?:^|, ){COOKIE}=([A-Za-z0-9._~-]{{1,128}})(?:[;,]|$)")
 _HASH = "sha384"
 _REMEMBERED = 1024
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def _challenge(transport: Transport, answer: Answer) -> kbs.Challenge:
 
 
 def _cookie(transport: Transport, answer: Answer) -> str:
-    match = _COOKIE.match(answer.headers.get("set-cookie", ""))
+    match = _COOKIE.search(answer.headers.get("set-cookie", ""))
     if match is None:
         raise BrokerLied(f"it sets no cookie {COOKIE}", broker=transport.name)
     return match[1]

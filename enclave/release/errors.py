@@ -43,8 +43,4 @@ class TooFewShares(ReleaseError):
 
 
 class SharesDisagree(ReleaseError):
-    """The shares make no key, or another one. `liars` names the brokers where that can be told."""
-
-    def __init__(self, message: str, *, liars: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.liars = liars
+    """The shares make no key, or another one; the message names the brokers as far as can be told."""

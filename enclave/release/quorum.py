@@ -91,21 +91,18 @@ def join(
     for chosen in itertools.combinations(given, threshold):
         key = _combined(chosen)
         if key is not None and commits(key):
-            for broker in liars(given, key, threshold):
+            for broker in _liars(given, chosen, key):
                 log.warning("%s gave a share that does not belong to this key", broker)
             share = chosen[0].share
             end = min(item.share.not_after for item in chosen)
             return ReleasedSecret(key=key, manifest=share.manifest, owner=share.owner, not_after=end)
-    raise SharesDisagree(*_blame(given, threshold))
+    raise SharesDisagree(_blame(given, threshold))
 
 
-def liars(given: Sequence[Given], key: bytes, threshold: int) -> tuple[str, ...]:
-    """The brokers whose share, together with others that fit, does not make `key`."""
-    good: set[str] = set()
-    for chosen in itertools.combinations(given, threshold):
-        if _combined(chosen) == key:
-            good |= {item.broker for item in chosen}
-    return tuple(item.broker for item in given if item.broker not in good)
+def _liars(given: Sequence[Given], chosen: Sequence[Given], key: bytes) -> list[str]:
+    """The brokers whose share, in the place of one of the `chosen` that make `key`, does not make it."""
+    spare = [item for item in given if item not in chosen]
+    return [item.broker for item in spare if _combined([*chosen[1:], item]) != key]
 
 
 def _share(
@@ -131,7 +128,7 @@ def _share(
 
 def _check_distinct(given: Sequence[Given]) -> None:
     for one, two in itertools.combinations(given, 2):
-        if (one.identifier, one.index) == (two.identifier, two.index):
+        if one.share.mnemonic == two.share.mnemonic:
             raise SharesDisagree(f"{one.broker} and {two.broker} gave the same share")
 
 
@@ -145,13 +142,13 @@ def _combined(chosen: Sequence[Given]) -> bytes | None:
         return None
 
 
-def _blame(given: Sequence[Given], threshold: int) -> tuple[str]:
+def _blame(given: Sequence[Given], threshold: int) -> str:
     """What can be said when no choice of shares makes the key."""
     sets: dict[int, list[str]] = {}
     for item in given:
         sets.setdefault(item.identifier, []).append(item.broker)
     if len(sets) > 1:
         groups = "; ".join(", ".join(brokers) for brokers in sets.values())
-        return (f"shares of different keys, by broker: {groups}",)
+        return f"shares of different keys, by broker: {groups}"
     names = ", ".join(item.broker for item in given)
-    return (f"no {threshold} of these shares make this artifact's key: {names}; one of them lies",)
+    return f"no {threshold} of these shares make this artifact's key: {names}; one of them lies"

@@ -90,7 +90,10 @@ class HttpTransport:
             connection.close()
         if len(content) > MAX_ANSWER:
             raise BrokerUnreachable(f"an answer of more than {MAX_ANSWER} bytes", broker=self.name)
-        lower = {name.lower(): value for name, value in response.getheaders()}
+        lower: dict[str, str] = {}
+        for name, value in response.getheaders():  # a proxy before the broker may set cookies of its own
+            before = lower.get(name.lower())
+            lower[name.lower()] = value if before is None else f"{before}, {value}"
         return Answer(response.status, lower, content)
 
     def _connection(self) -> http.client.HTTPConnection:

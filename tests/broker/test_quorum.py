@@ -111,6 +111,36 @@ def test_the_same_share_twice_is_refused_and_both_are_named() -> None:
         join(given_by([share, share]), 2, commits)
 
 
+def with_index_of(other: ReleasedShare, forged: ReleasedShare) -> ReleasedShare:
+    """`forged` as a liar writes it who wants it to stand in the place of `other`."""
+    from shamir_mnemonic import Share
+
+    taken = Share.from_mnemonic(other.mnemonic)
+    words = replace(Share.from_mnemonic(forged.mnemonic), identifier=taken.identifier, index=taken.index)
+    return replace(forged, mnemonic=words.mnemonic())
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_share_forged_in_the_place_of_another_stops_nobody(
+    victim: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    shares = split(SECRET, threshold=2, count=3)
+    shares[1] = with_index_of(shares[victim], split(OTHER, threshold=2, count=3)[1])
+    with caplog.at_level(logging.WARNING):
+        assert join(given_by(shares), 2, commits) == SECRET
+    named = [broker for broker in ("broker0", "broker1", "broker2") if broker in caplog.text]
+    assert named == ["broker1"]
+
+
+def test_liars_among_sixteen_are_named_without_trying_every_choice(caplog: pytest.LogCaptureFixture) -> None:
+    shares, others = (split(each, threshold=8, count=16) for each in (SECRET, OTHER))
+    for liar in (9, 14):
+        shares[liar] = others[liar]
+    with caplog.at_level(logging.WARNING):
+        assert join(given_by(shares), 8, commits) == SECRET
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["broker9", "broker14"]
+
+
 def test_the_earliest_end_counts() -> None:
     shares = split(SECRET, threshold=2, count=2)
     shares[1] = replace(shares[1], not_after=SECRET.not_after - 9)

@@ -71,6 +71,16 @@ def test_each_release_takes_a_fresh_key_and_a_fresh_report(world: World, box: Ma
     )
 
 
+def test_cookies_of_a_proxy_before_the_broker_do_not_matter(world: World, box: Machine) -> None:
+    def alter(asked: str, answer: Answer) -> Answer:
+        if not asked.endswith("/auth"):
+            return answer
+        cookie = f"affinity=1; Path=/, {answer.headers['set-cookie']}, other=2"
+        return Answer(200, {**answer.headers, "set-cookie": cookie}, answer.body)
+
+    assert ask(lying(world, alter), box) == SECRET
+
+
 def test_a_broker_of_ours_learns_what_is_loaded_and_another_does_not(world: World, box: Machine) -> None:
     direct = Direct(world)
     ask(direct, box)
