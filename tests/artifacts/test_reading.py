@@ -223,3 +223,29 @@ def test_chunks_of_2_mib_and_large_files(tmp_path: Path) -> None:
         files.fill("model-big.safetensors", 500, into)
         assert hashlib.sha256(into).digest() == hashlib.sha256(content[500:-500]).digest()
         assert max(len(piece) for piece in files.chunks("model-big.safetensors")) == 1 << 21
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=3))
+def test_no_alteration_of_stored_chunks_is_ever_read(
+    sealed: Path, tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
+) -> None:
+    """Whatever bytes the store alters: every file is read as it was, or refused; never anything else."""
+    altered = tmp_path_factory.mktemp("altered")
+    raw = bytearray((sealed / "sealed" / "chunks").read_bytes())
+    for place, change in flips:
+        raw[place % len(raw)] ^= change
+    (altered / "chunks").write_bytes(raw)
+    (altered / "manifest.cose").write_bytes((sealed / "sealed" / "manifest.cose").read_bytes())
+    same = raw == (sealed / "sealed" / "chunks").read_bytes()
+    refused = 0
+    with files_of(DirectoryStore(altered)) as files:
+        for name, content in plain_files(sealed / "plain").items():
+            try:
+                assert files.read(name) == content
+            except ArtifactError:
+                refused += 1
+    # The empty file's chunk is the one that nobody reads.
+    last = read_manifest(sealed / "sealed").manifest.layout()
+    unread = all(place % len(raw) >= last.ciphertext - 16 for place, _ in flips)
+    assert refused > 0 or same or unread
