@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -18,12 +18,16 @@ from enclave.text import TextModel
 
 
 @contextlib.contextmanager
-def plain_app(model: Path) -> Iterator[str]:
+def plain_app(model: Path, encoders: Mapping[str, Path] | None = None) -> Iterator[str]:
     """The URL of the app over `model`, in a thread of this process."""
     from enclave.engine.embedded import EmbeddedEngine
 
-    runner = EngineRunner(EmbeddedEngine.load(DirectoryFiles(model), EngineOptions(threads=1)))
-    app = build(Service("faq", TextModel(model), runner), Tenants())
+    engine = EmbeddedEngine.load(DirectoryFiles(model), EngineOptions(threads=1))
+    for name, directory in (encoders or {}).items():
+        engine.load_encoder(name, DirectoryFiles(directory))
+    runner = EngineRunner(engine)
+    texts = {name: TextModel(directory) for name, directory in (encoders or {}).items()}
+    app = build(Service("faq", TextModel(model), runner, encoders=texts), Tenants())
     config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)

@@ -109,8 +109,9 @@ class Tool(Strict):
 
     def as_definition(self) -> dict[str, Any]:
         """As chat templates take it."""
-        function = self.function.model_dump(include={"name", "description", "parameters"}, exclude_none=True)
-        return {"type": "function", "function": {"description": "", "parameters": NO_PARAMETERS} | function}
+        own = self.function
+        function = {"name": own.name, "description": own.description or ""}
+        return {"type": "function", "function": function | {"parameters": own.parameters or NO_PARAMETERS}}
 
 
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}

@@ -26,6 +26,8 @@ from .sharing import fresh_share, share_key
 from .tenants import Tenant
 
 MAX_TOKEN_CHARACTERS = 64
+EMBEDDED_AT_ONCE = 32
+"""Texts of one request that are at the engine together: one request must not fill its queue."""
 
 
 class Held(Protocol):
@@ -234,7 +236,13 @@ class Service:
         self, model: str, caller: Caller, prompts: Sequence[tuple[int, ...]]
     ) -> list[tuple[float, ...]]:
         """One vector a prompt, batched by the engine; ApiError if it will not or cannot."""
-        tasks = [asyncio.ensure_future(self._embed_one(model, caller, ids)) for ids in prompts]
+        turn = asyncio.Semaphore(EMBEDDED_AT_ONCE)
+
+        async def one(ids: tuple[int, ...]) -> tuple[float, ...]:
+            async with turn:
+                return await self._embed_one(model, caller, ids)
+
+        tasks = [asyncio.ensure_future(one(ids)) for ids in prompts]
         try:
             return list(await asyncio.gather(*tasks))
         finally:

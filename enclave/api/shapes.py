@@ -85,6 +85,7 @@ class Shape:
 
 def shape_of(request: ChatRequest, form: ToolForm) -> Shape:
     """The shape that a request asks for; ApiError 400, with a JSON pointer, if it cannot be honoured."""
+    _check_size(request)
     content = _content(request)
     tools, required = _callable(request)
     if request.logprobs and tools:
@@ -104,6 +105,19 @@ def shape_of(request: ChatRequest, form: ToolForm) -> Shape:
     if len(shape.grammar() or "") > MAX_CHARACTERS:
         raise _refused("tools", "the schemas of tools and response_format are too large together")
     return shape
+
+
+def _check_size(request: ChatRequest) -> None:
+    """ApiError 400 for schemas that are too large together, before any of them is looked at."""
+    schemas: list[Any] = [tool.function.parameters for tool in request.tools or ()]
+    if isinstance(request.response_format, SchemaFormat):
+        schemas.append(request.response_format.json_schema.schema_)
+    try:
+        size = sum(len(json.dumps(schema)) for schema in schemas)
+    except RecursionError:
+        size = MAX_CHARACTERS + 1
+    if size > MAX_CHARACTERS:
+        raise _refused("tools", f"the schemas of a request have more than {MAX_CHARACTERS} characters")
 
 
 def unfenced(text: str) -> str:

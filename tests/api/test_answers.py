@@ -156,3 +156,19 @@ async def test_models_of_all_kinds_are_listed() -> None:
     assert [model["id"] for model in listed] == ["faq", "sailor", "minilm"]
     assert json.loads(missing.text)["error"]["code"] == "model_not_found"
     assert ROOT
+
+
+async def test_many_texts_never_fill_the_engines_queue() -> None:
+    waiting: list[int] = []
+    async with app() as (client, engine):
+        step = engine.step
+
+        def counting() -> list:
+            waiting.append(len(engine._queue))
+            return step()
+
+        engine.step = counting  # type: ignore[method-assign]
+        body = {"model": "minilm", "input": ["one"] * 300}
+        answer = (await client.post("/v1/embeddings", json=body)).json()
+    assert len(answer["data"]) == 300
+    assert max(waiting) <= 32

@@ -190,3 +190,14 @@ def test_whatever_comes_is_a_request_or_refused_in_openais_shape(body: dict[str,
     except ApiError as error:
         assert error.status == 400
         assert set(error.body["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_schemas_that_are_large_together_are_refused_before_they_are_read() -> None:
+    parameters = {"type": "object", "properties": {"a": {"enum": ["x" * 60_000]}}}
+    tools = [
+        {"type": "function", "function": {"name": f"f{at}", "parameters": parameters}} for at in range(20)
+    ]
+    async with app() as (client, engine):
+        error = (await chat(client, tools=tools)).json()["error"]
+    assert error["param"] == "tools"
+    assert engine.seen == []

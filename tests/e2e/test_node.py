@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.encoders_made import save_encoder
 from tests.plain import plain_app
 from tests.running import FAQ
 
@@ -25,9 +26,9 @@ def test_openais_node_package(tmp_path: Path) -> None:
     if installed.returncode:
         pytest.skip(f"npm cannot install {PACKAGE}: {installed.stderr[-300:]}")
     script = shutil.copy(SCRIPT, tmp_path / "features.mjs")
-    with plain_app(FAQ) as url:
-        done = subprocess.run(
-            [node, script, url], capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path
-        )
+    encoder = save_encoder(tmp_path / "encoder")
+    with plain_app(FAQ, encoders={"mini": encoder}) as url:
+        command = [node, script, url, "mini"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok ") == 7
+    assert done.stdout.count("ok ") == 8
