@@ -34,7 +34,7 @@ PROFILES = (
     Profile("content", 32, 300, 1.5),
     Profile("enterprise", 600, 300, 1.0),
 )
-SECONDS = 12.0
+SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ async def profiles(rounds: int) -> list[Figure]:
                 await _load(side, Profile("warm", 8, 4, 4.0), 1.0, 0)
             for profile in PROFILES:
                 seen: dict[str, list[Seen]] = {name: [] for name in sides}
-                for at in range(max(1, rounds // 3)):
+                for at in range(rounds):
                     for name, side in sides.items():
                         seen[name] += await _load(side, profile, SECONDS, at)
                 figures += _figures(profile, seen)

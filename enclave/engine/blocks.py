@@ -66,7 +66,7 @@ class BlockPool:
     def release(self, blocks: Numbers[int]) -> None:
         """Give up one hold on each; what is not published is overwritten at once."""
         gone = []
-        for block in blocks:
+        for block in reversed(blocks):  # the ends of prefixes are the first to go
             self._holders[block] -= 1
             if self._holders[block]:
                 continue

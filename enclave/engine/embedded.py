@@ -106,6 +106,8 @@ class EmbeddedEngine:
 
     def submit(self, request: Request) -> None:
         matcher = self._prepared.pop(request.id, None)
+        if request.id in self._compiling:
+            raise InvalidRequest("a request with this id is already here")
         if not isinstance(request, GenerationRequest):
             self._encoders.check(request)
             self._scheduler.check(request)
@@ -204,16 +206,14 @@ class EmbeddedEngine:
     def _check(self, request: GenerationRequest) -> None:
         if request.adapter is not None and request.adapter not in self._adapters.names:
             raise UnknownAdapter(f"no adapter named {request.adapter!r} is loaded")
-        named = chain(request.prompt, (token for token, _ in request.sampling.logit_bias))
-        if not all(0 <= token < self._vocabulary for token in named):
+        named = (request.prompt, [token for token, _ in request.sampling.logit_bias])
+        if any(ids and not (min(ids) >= 0 and max(ids) < self._vocabulary) for ids in named):
             raise InvalidRequest(f"a token id is outside the vocabulary of {self._vocabulary}")
         if len(request.prompt) + request.max_tokens > self._context_length:
             raise PromptTooLong(
                 f"{len(request.prompt)} prompt tokens and {request.max_tokens} answer tokens exceed "
                 f"the context of {self._context_length}: shorten the prompt or lower max_tokens"
             )
-        if request.id in self._compiling:
-            raise InvalidRequest("a request with this id is already here")
         self._scheduler.check(request)
 
     def _add(self, request: GenerationRequest, matcher: Matcher | None) -> None:

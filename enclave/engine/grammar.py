@@ -62,12 +62,18 @@ class Grammars:
         """A matcher at the start of the grammar. Raises InvalidRequest, saying why."""
         if len(grammar) > MAX_CHARACTERS:
             raise InvalidRequest(f"the grammar has {len(grammar)} characters; at most {MAX_CHARACTERS}")
-        matcher = LLMatcher(self._tokenizer(eos), grammar, log_level=0, limits=_LIMITS)
-        if matcher.is_error():
-            raise _refusal(matcher)
-        allowed = matcher.deep_copy().compute_bitmask()  # the first mask is the slowest: it warms the lexer
-        if not any(allowed):
-            raise InvalidRequest("the grammar allows no answer at all")
+        tokenizer = self._tokenizer(eos)
+        try:
+            matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+            if matcher.is_error():
+                raise _refusal(matcher)
+            first = matcher.deep_copy()  # the first mask is the slowest: it warms the lexer
+            if not any(first.compute_bitmask()):
+                raise InvalidRequest("the grammar allows no answer at all")
+        except (InvalidRequest, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in its compiler derives from BaseException
+            raise InvalidRequest(f"the grammar's compiler gave up ({type(error).__name__})") from None
         return Matcher(matcher)
 
     def start(self, grammar: str, eos: frozenset[int]) -> "Future[Matcher]":

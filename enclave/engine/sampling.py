@@ -39,8 +39,12 @@ class Rules:
         self._penalised = bool(self.sampling.frequency_penalty or self.sampling.presence_penalty)
         if self._penalised or self.sampling.logit_bias:
             self.added = torch.zeros(vocabulary, device=device)
-            for token, bias in self.sampling.logit_bias:
-                self.added[token] += bias
+            self._bias(self.added)
+
+    def _bias(self, added: torch.Tensor) -> None:
+        tokens, values = [[pair[at] for pair in self.sampling.logit_bias] for at in (0, 1)]
+        device = added.device
+        added.index_add_(0, torch.tensor(tokens, dtype=torch.long, device=device), added.new_tensor(values))
 
     def note(self, token: int) -> None:
         """Remember a token of the answer."""
