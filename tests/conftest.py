@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.running import RunningWorker
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes is no property of ours
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
