@@ -7,8 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from enclave.engine import interface
 from enclave.engine.interface import (
@@ -62,17 +63,24 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
     if isinstance(getattr(interface, name), type) and issubclass(getattr(interface, name), EngineError)
 } | {"FilesError": FilesError}
 
+_T = TypeVar("_T")
+
 
 class DeviceEngine:
     """An engine on a device. Implements `Engine`; one thread owns it, but for `prepare`, `attach` and `lost`.
 
     `deadline` (s) is how long the device may take for a step. When the link breaks, requests in flight end
     with an error event and new ones raise DeviceLost, until `attach` gives it a link to a device again and
-    what it held is loaded anew.
+    what it held is loaded anew. While requests run, `ahead` steps are asked for before the last one's events
+    are handed out, so that the device computes on; with 2, also while messages cross slowly.
     """
 
-    def __init__(self, *, deadline: float = DEADLINE, load_deadline: float = LOAD_DEADLINE) -> None:
+    def __init__(
+        self, *, deadline: float = DEADLINE, load_deadline: float = LOAD_DEADLINE, ahead: int = 1
+    ) -> None:
         self._deadline, self._load_deadline = deadline, load_deadline
+        self._ahead, self._asked = ahead, 0
+        self._failure: Exception | None = None
         self._lock = threading.RLock()
         self._link: Link | None = None
         self._why, self._cause = "no device is attached", "no device is attached"
@@ -130,7 +138,7 @@ class DeviceEngine:
         """The link is broken: end the requests in flight. May be called again."""
         with self._lock:
             link, self._link = self._link, None
-            self._ready = False
+            self._ready, self._asked = False, 0
             if link is not None:
                 self._cause = why
                 self._why = f"the device was lost ({why}); it is being attested anew, ask again later"
@@ -188,10 +196,12 @@ class DeviceEngine:
         with self._lock:
             number = self._numbers.get(request_id)
             if number is not None and self._link is not None:
-                try:
+                with suppress(DeviceLost):
                     self._call(Cancel(number))
-                except DeviceLost:
-                    return
+                # What a step that was under way made of it is not reported any more.
+                self._unreported = [
+                    event for event in self._unreported if event.id != request_id or event.last
+                ]
 
     def has_work(self) -> bool:
         return bool(self._ids) or bool(self._unreported)
@@ -200,11 +210,15 @@ class DeviceEngine:
         with self._lock:
             if self._ids and self._link is not None:
                 try:
-                    reply = self._call(Step())
-                    self._take(reply)
+                    self._ask(1)
+                    self._take_step()
+                    self._ask(self._ahead)
                 except DeviceLost:
                     pass  # what it means for each request is among the unreported events
             events, self._unreported = self._unreported, []
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         return events
 
     def stats(self) -> EngineStats:
@@ -246,6 +260,21 @@ class DeviceEngine:
             raise self._broken("the device gave another reply than to a load")
         self._facts = reply
 
+    def _ask(self, steps: int) -> None:
+        """Have `steps` steps asked for, as long as there is a request for them."""
+        while self._ids and self._asked < steps:
+            self._asked += 1
+            self._exchange(lambda link: link.send(messages.encode(Step()), timeout=self._deadline))
+
+    def _take_step(self) -> None:
+        """The events of the first step that was asked for and is not answered."""
+        reply = self._exchange(lambda link: self._reply(link, None))
+        self._asked -= 1
+        if isinstance(reply, Failed):
+            self._failure = _error(reply)  # for `step` to raise, whoever reads it here
+        else:
+            self._take(reply)
+
     def _take(self, reply: Reply) -> None:
         if not isinstance(reply, Events):
             raise self._broken("the device gave another reply than to a step")
@@ -262,19 +291,24 @@ class DeviceEngine:
     def _call(self, command: Command, serve: "Callable[[Link, ReadFile], None] | None" = None) -> Reply:
         """One command, one reply. Raises the device's error, DeviceLost if the link breaks."""
         with self._lock:
-            if self._link is None:
-                raise DeviceLost(self._why)
-            link = self._link
-            try:
-                link.send(messages.encode(command), timeout=self._deadline)
-                reply = self._reply(link, serve)
-            except LinkError as error:
-                raise self._broken(str(error)) from None
-            except MessageError as error:
-                raise self._broken(f"its reply is malformed: {error}") from None
+            self._exchange(lambda link: link.send(messages.encode(command), timeout=self._deadline))
+            while self._asked:  # the device answers in order
+                self._take_step()
+            reply = self._exchange(lambda link: self._reply(link, serve))
         if isinstance(reply, Failed):
             raise _error(reply)
         return reply
+
+    def _exchange(self, use: "Callable[[Link], _T]") -> _T:
+        """What `use` makes of the link. Raises DeviceLost if it breaks."""
+        if self._link is None:
+            raise DeviceLost(self._why)
+        try:
+            return use(self._link)
+        except LinkError as error:
+            raise self._broken(str(error)) from None
+        except MessageError as error:
+            raise self._broken(f"its reply is malformed: {error}") from None
 
     def _reply(self, link: Link, serve: "Callable[[Link, ReadFile], None] | None") -> Reply:
         wait = self._deadline if serve is None else self._load_deadline

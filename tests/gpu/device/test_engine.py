@@ -17,7 +17,7 @@ from enclave.engine.interface import (
     TokenEvent,
 )
 from enclave.gpu.device.engine import DeviceEngine
-from tests.gpu.device.bench import MODEL, MemoryFiles, bench, request, run_out
+from tests.gpu.device.bench import MODEL, MemoryFiles, bench, request, run_out, until
 
 
 def test_a_request_and_its_events_cross_as_they_are() -> None:
@@ -172,3 +172,25 @@ def test_a_device_killed_while_it_loads_is_an_error_not_a_hang() -> None:
 
     with bench() as made, pytest.raises(DeviceLost):
         made.engine.load_model(Slow(), EngineOptions())
+
+
+def test_the_device_computes_on_while_tokens_are_handed_out() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.engine.submit(request(prompt=(5, 6, 7)))
+        (first,) = made.engine.step()
+        until(lambda: made.engines[0].steps == 2)
+        assert isinstance(first, TokenEvent) and first.token == 5
+        made.engine.submit(request("s", prompt=(8,)))  # its reply comes after that of the step under way
+        told = [(event.id, event.token) for event in run_out(made.engine) if isinstance(event, TokenEvent)]
+        assert [token for name, token in told if name == "r"] == [6, 7, None]
+        assert [token for name, token in told if name == "s"] == [8, None]
+
+
+def test_an_end_is_not_followed_by_steps_that_nobody_wants() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.engine.submit(request(prompt=(5,)))
+        assert len(run_out(made.engine)) == 2
+        made.engine.stats()
+        assert made.engines[0].steps == 2
