@@ -1,5 +1,6 @@
 """THREAT_MODEL rows C4 to C8: the operator on what several parties agreed to."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +42,12 @@ root = "{base}"
 name = "sailor"
 root = "{adapter}"
 [output]
-max_tokens = 5
+max_tokens = 24
+[output.schema]
+type = "object"
+required = ["answer"]
+additionalProperties = false
+properties.answer = {{ type = "string", minLength = 200 }}
 [[data]]
 name = "letters"
 root = "{letters}"
@@ -118,19 +124,12 @@ def test_c4_a_changed_consent_does_not_start_the_workload(agreed: Path, tmp_path
     assert said.count("signed another consent") == 2
 
 
-def test_c4_nor_does_one_that_a_party_has_not_signed(agreed: Path, tmp_path: Path) -> None:
-    consent = Consent.from_bytes(agreed.read_bytes())
-    (tmp_path / "half").write_bytes(replace(consent, signatures=consent.signatures[:1]).to_bytes())
-    assert "missing" in refused(tmp_path / "half")
-
-
 def test_c5_other_weights_or_other_code_than_was_signed_for_do_not_start(
     agreed: Path, tmp_path: Path
 ) -> None:
     sailor = FAQ.parent / "adapters" / "sailor"
     more = ("--adapter", f"sailor={sailor}", "--adapter", f"second={sailor}")
     assert "adapter second is loaded and is not in the consent" in refused(agreed, *more)
-    assert "documents letters is in the consent and is not loaded" in refused(agreed)
     # Another engine option is another measurement.
     assert "the parties signed for code" in refused(agreed, "--engine", "max_rows=3")
 
@@ -158,7 +157,10 @@ async def test_c6_a_worker_without_the_consent_gets_no_prompt(
 async def test_c7_nothing_comes_out_beyond_what_was_agreed(joint: RunningWorker) -> None:
     async with AsyncClient(joint.url, joint.policy) as client:
         answer = await client.ask("What is HPKE?", temperature=0, max_tokens=60, receipt=True)
-        assert (answer.usage["completion_tokens"], answer.finish_reason) == (5, "length")
+        assert (answer.usage["completion_tokens"], answer.finish_reason) == (24, "length")
+        assert re.match(r'\{\s*"answer"\s*:\s*"', answer.text)  # the schema that was agreed, unasked
+        with pytest.raises(ApiFailure, match="fixes the JSON Schema of every answer"):
+            await client.ask("What is HPKE?", response_format={"type": "text"})
         assert answer.receipt is not None
         assert answer.receipt.receipt.consent.startswith("sha256:")
         for asked in ({"logprobs": True}, {"top_logprobs": 2}):
