@@ -5,6 +5,7 @@ test: there is no switch for it in the product.
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,10 +25,12 @@ from cloister.demo.parties import attacks
 from cloister.demo.parties.machines import OLDER
 from cloister.demo.parties.searching import hunt
 from cloister.demo.parties.second_gpu import SecondGpu
+from cloister.demo.parties.tap import Copying
 from enclave.artifacts.sealed_files import ArtifactError, SealedFiles
 from enclave.artifacts.stores import DirectoryStore
 from enclave.consent.admission import admit
 from enclave.gateway.replay import Admission, ReplayCache
+from enclave.gpu.bus import Geometry
 from enclave.simulator.chip import TCB, Platform
 from enclave.simulator.measure import measure
 from enclave.simulator.sources import ROOT
@@ -41,7 +44,9 @@ from tests.consent.agreed import KEYS, MANIFEST, NOW
 from tests.consent.test_worker import DATA, MEASURED, WORKLOAD
 from tests.enclave import simulation
 from tests.enclave.simulation import Machine, failed, gpu, judge, small_search_path
+from tests.gpu.pairs import Beside, two_links
 
+ROOMY = Geometry(control_slots=8, control_bytes=256, bulk_slots=16, bulk_bytes=1024)
 PROMPT = "Patient 4711-QUARTZ-0815 was readmitted on 3 April."
 
 
@@ -115,6 +120,12 @@ class Transparent:
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
         return bytes(data[:-16])
 
+    def encrypt_into(self, nonce: bytes, data: bytes, associated_data: bytes, out: memoryview) -> None:
+        out[: len(data) + 16] = self.encrypt(nonce, data, associated_data)
+
+    def decrypt_into(self, nonce: bytes, data: bytes, associated_data: bytes, out: memoryview) -> None:
+        out[: len(data) - 16] = self.decrypt(nonce, data, associated_data)
+
 
 async def recorded(worker: InProcess) -> bytes:
     """What the operator records of one question."""
@@ -150,6 +161,30 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunCipher, "seal_into", seal_into)
     windows, found = searched(tmp_path / "b")
     assert found > 0.9 * windows
+
+
+def tapped(secret: bytes) -> tuple[int, int]:
+    """How many windows a bulk object has, and how many of them the operator has once it has crossed."""
+    with two_links(ROOMY) as (bus, worker, device):
+        tap = Copying(bus.memory)
+        into = memoryview(bytearray(len(secret)))
+        receiving = Beside(lambda: device.receive_bulk(into))
+        worker.send_bulk([secret])
+        receiving.result()
+        assert bytes(into) == secret
+        assert tap.look()
+        found = hunt([secret], bytes(tap.kept))
+        del tap
+    return found.windows, found.found
+
+
+def test_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = os.urandom(5000)
+    windows, found = tapped(weights)
+    assert (windows, found) == (4993, 0)
+    monkeypatch.setattr("enclave.gpu.link.keys.AESGCM", Transparent)
+    windows, found = tapped(weights)
+    assert found > 0.99 * windows  # but for those that lie across two records
 
 
 async def test_replay(worker: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,21 @@ CASES: dict[str, tuple[Trial, Callable[[], Trying], tuple[bool, bool]]] = {
         lambda: trying({"wire": BYTES}, hunts={**CLEAN, "found": 1}),
         (False, True),
     ),
+    "bus": (
+        Trial.BUS,
+        lambda: trying({"bus": BYTES | {"records": {}, "missed": 0}}),
+        (True, True),
+    ),
+    "bus, and something found": (
+        Trial.BUS,
+        lambda: trying({"bus": BYTES | {"records": {}, "missed": 1}}, hunts={**CLEAN, "found": 2}),
+        (False, True),
+    ),
+    "no bus": (
+        Trial.BUS,
+        lambda: trying({"bus": BYTES | {"bytes": 0, "records": {}, "missed": 0}}),
+        (True, False),
+    ),
     "nothing looked for": (
         Trial.DISK,
         lambda: trying({"disk": BYTES}, hunts={**CLEAN, "windows": 0}),

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,9 +50,13 @@ class Machine:
 
 
 async def started(
-    options: Sequence[str], *, image: Path | None = None, old_firmware: bool = False
+    options: Sequence[str],
+    *,
+    image: Path | None = None,
+    old_firmware: bool = False,
+    on_power: Callable[[int], None] = lambda pid: None,
 ) -> Machine:
-    """Start a machine, and wait until its worker listens or has ended."""
+    """Start a machine, and wait until its worker listens or has ended. `on_power` gets its process id."""
     words = ["--image", str(image)] if image else []
     words += ["--old-firmware"] if old_firmware else []
     process = await asyncio.create_subprocess_exec(
@@ -63,6 +67,7 @@ async def started(
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
+    on_power(process.pid)
     machine = Machine(process)
     up = asyncio.Event()
     machine._reader = asyncio.create_task(_read(machine, up))

@@ -12,6 +12,7 @@ from .lines import Say, Values
 from .machines import Machine, started
 from .proxy import Passed, Router, worth_showing
 from .second_gpu import SecondGpu
+from .tap import Tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,12 @@ class Operator:
         self._machine: Machine | None = None
         self._setup: Setup | None = None
         self._spare: Machine | None = None
+        self._tap: Tap | None = None
 
     async def start(self, options: list[str], disk: str) -> Values:
         """Start the worker and a router in front of it, which is all that the others ever reach."""
         self._setup = Setup(tuple(options), Path(disk))
-        self._machine = await started(options)
+        self._machine = await started(options, on_power=self._tapped)
         if not self._machine.url:
             raise RuntimeError(self._machine.last_words())
         (self.folder / "worker.log").write_text("".join(self._machine.log))
@@ -55,6 +57,12 @@ class Operator:
         passed = [p for p in self._router.passed if p.path == "/ohttp"]
         path.write_bytes(b"\n".join(each.bytes_seen for each in passed))
         return {"file": str(path), "bytes": path.stat().st_size, "requests": len(passed)}
+
+    async def bus(self) -> Values:
+        """Write down everything that crossed the bus since the machine was switched on."""
+        if self._tap is None:
+            raise RuntimeError("nothing runs")
+        return await asyncio.to_thread(self._tap.save, self.folder / "bus.bin")
 
     async def disk(self) -> Values:
         """What lies on his disk, logs included."""
@@ -108,6 +116,8 @@ class Operator:
         """Stop everything."""
         await self.honest()
         await self._router.stop()
+        if self._tap is not None:
+            self._tap.close()
         if self._machine is not None:
             await self._machine.stop()
 
@@ -136,6 +146,12 @@ class Operator:
 
     def _saw(self, passed: Passed) -> None:
         self.say("wire", f"{passed.method} {passed.path[:60]}", **worth_showing(passed))
+        if self._tap is not None and (news := self._tap.news()):
+            self.say("bus", f"{news['records']} records crossed the bus", **news)
+
+    def _tapped(self, pid: int) -> None:
+        """The machine is on: listen on its bus from the first record."""
+        self._tap = Tap(pid)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def _event(console: Console, director: Director, event: Values | None) -> None:
             _LAST[0] = director.state.step
             console.print(Text(f"\n{director.state.step}", "bold"))
         return
-    if event["event"] == "wire":
+    if event["event"] in ("wire", "bus"):
         return
     line = Text(f"{event['at']:6.1f} s  {TITLES[event['party']]:<15}")
     console.print(line.append(_plain(event["text"])), soft_wrap=True)

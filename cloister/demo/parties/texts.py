@@ -45,7 +45,7 @@ SOUTH = Part(
 OPERATOR = Part(
     name="operator",
     title="Operator",
-    role="runs the machine: disk, network, boot images, firmware",
+    role="runs the machine: disk, network, bus, boot images, firmware",
     holds=("ciphertext, sizes and times",),
     never="anything above in the clear",
 )

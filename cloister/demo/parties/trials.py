@@ -8,6 +8,7 @@ class Trial(StrEnum):
     """Names of attacks, as the page's buttons send them."""
 
     WIRE = "wire"
+    BUS = "bus"
     DISK = "disk"
     REPLAY = "replay"
     SPLICE = "splice"
@@ -31,6 +32,11 @@ DESCRIBED = {
     Trial.WIRE: Described(
         title="Read the wire",
         what="Record every byte between hospitals and worker, and look for what they said.",
+        stopper="0 were found",
+    ),
+    Trial.BUS: Described(
+        title="Read the bus",
+        what="Copy every record between CPU and GPU since the machine was switched on; look for weights.",
         stopper="0 were found",
     ),
     Trial.DISK: Described(

@@ -26,6 +26,7 @@ class Trying:
         """Try it."""
         attempts: dict[Trial, Callable[[], Awaitable[Outcome]]] = {
             Trial.WIRE: self._wire,
+            Trial.BUS: self._bus,
             Trial.DISK: self._disk,
             Trial.REPLAY: self._replay,
             Trial.SPLICE: self._splice,
@@ -44,6 +45,14 @@ class Trying:
         )
         did = f"recorded {recorded['bytes']:,} bytes in {recorded['requests']} requests"
         return hunted(did, hunts, "both hospitals' questions, passages and answers")
+
+    async def _bus(self) -> Outcome:
+        copied = await self._operator.do("bus")
+        hunts = [await self.parties[name].do("hunt", place=copied["file"]) for name in ("lab", "tuner")]
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(copied["records"].items()))
+        missed = f", {copied['missed']} more passed too fast" if copied["missed"] else ""
+        did = f"copied {copied['bytes']:,} bytes ({kinds}{missed})"
+        return hunted(did, hunts, "the weights of model and adapter") if copied["bytes"] else _nothing(did)
 
     async def _disk(self) -> Outcome:
         disk = await self._operator.do("disk")
@@ -88,6 +97,10 @@ class Trying:
     @property
     def _operator(self) -> PartyProcess:
         return self.parties["operator"]
+
+
+def _nothing(did: str) -> Outcome:
+    return Outcome(did=did, stopped=True, by="no bus was found", said="there was nothing to look into")
 
 
 def hunted(did: str, hunts: Sequence[Values], what: str) -> Outcome:

@@ -80,7 +80,10 @@ function view(name, seen) {
     return [el("p", { class: "role" }, "ciphertext, sizes and times"), ...wire.map((event) => el("div", {},
       el("div", { class: "small" }, `${event.facts.line}: ${event.facts.sent} bytes there, ${event.facts.received} back`),
       el("div", { class: "hex" }, `${event.facts.sent_hex}…`),
-      el("div", { class: "hex" }, `${event.facts.received_hex}…`)))];
+      el("div", { class: "hex" }, `${event.facts.received_hex}…`))),
+      seen.filter((event) => event.event === "bus").map((event) => el("div", {},
+        el("div", { class: "small" }, `bus between CPU and GPU: ${event.facts.records} records`),
+        el("div", { class: "hex" }, `${event.facts.hex}…`)))];
   }
   const audited = seen.find((event) => event.event === "audited");
   if (audited) {
@@ -192,7 +195,7 @@ function render() {
   $("dot").className = `dot ${state.failed ? "failed" : busy ? "busy" : ""}`;
   $("step").textContent = state.failed || (state.busy ? `${state.busy}…` : state.step === "ready" ? "Running. Ask, or let the operator try." : `${state.step}…`);
   const free = [state.step, state.busy];
-  put("cast", state.events.filter((event) => !["wire", "verdict", "audit"].includes(event.event)), cast);
+  put("cast", state.events.filter((event) => !["wire", "bus", "verdict", "audit"].includes(event.event)), cast);
   put("asking", [free, state.questions], asking);
   put("views", state.events.filter((event) => event.exchange), views);
   put("trials", [free, state.trials], trials);
