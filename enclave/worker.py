@@ -125,7 +125,7 @@ class Worker:
 
     def gateway(self) -> Gateway:
         """The ASGI application to expose."""
-        metrics = Metrics()
+        metrics = Metrics(stats=self._runner.stats)
         oblivious = ObliviousHandler(
             keys=self._identity,
             workload=lambda: sha256(self.workload),

@@ -13,6 +13,10 @@ from prometheus_client import (
     generate_latest,
 )
 
+from enclave.engine.interface import EngineStats
+
+from .engine_metrics import EngineCollector
+
 REFRESH = 10.0
 """Seconds for which one rendering is served: finer timing would tell requests apart."""
 
@@ -22,9 +26,13 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would tell to
 
 
 class Metrics:
-    """What /metrics shows. Outcomes are a fixed set of words."""
+    """What /metrics shows. Outcomes are a fixed set of words. `stats` are the engine's counts, if shown."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        stats: Callable[[], EngineStats] | None = None,
+    ) -> None:
         self._clock = clock
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -34,6 +42,8 @@ class Metrics:
             "cloister_evidence", "Evidence requests by outcome", ["outcome"], registry=self._registry
         )
         self._running = Gauge("cloister_requests_running", "Requests being answered", registry=self._registry)
+        if stats is not None:
+            self._registry.register(EngineCollector(stats))
         self._rendered = b""
         self._until = float("-inf")
 
