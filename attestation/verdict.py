@@ -58,8 +58,21 @@ class Result(NamedTuple):
             "clause": self.check.clause,
         }
         if self.outcome is not Outcome.PASS:
-            row["remedy"] = self.check.remedy
+            row["remedy"] = self.remedy
         return row
+
+    @property
+    def remedy(self) -> str:
+        """What to do: the check's own remedy is for a failure; first comes what is missing."""
+        match self.outcome:
+            case Outcome.PASS:
+                return "nothing"
+            case Outcome.FAIL:
+                return self.check.remedy
+            case Outcome.UNEVALUABLE:
+                return f"supply what is missing; where that is not it: {self.check.remedy}"
+            case Outcome.NOT_REACHED:
+                return "see to the checks before it: this one needs what they establish"
 
 
 class Sheet:

@@ -54,9 +54,7 @@ def _line(console: Console, value: Verdict, result: Result, width: int) -> None:
             console.print(
                 f"{indent}expected: {shorten(result.expected)}", soft_wrap=True, highlight=False, markup=False
             )
-        console.print(
-            f"{indent}what to do: {result.check.remedy}", soft_wrap=True, highlight=False, markup=False
-        )
+        console.print(f"{indent}what to do: {result.remedy}", soft_wrap=True, highlight=False, markup=False)
 
 
 def shorten(text: str) -> str:

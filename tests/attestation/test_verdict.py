@@ -85,3 +85,11 @@ def test_json_says_the_same() -> None:
     row = result["results"][0]
     assert (row["check"], row["outcome"], row["required"]) == ("bundle.nonce", "fail", True)
     assert row["clause"] and row["remedy"]
+
+
+def test_what_to_do_depends_on_how_a_check_ended() -> None:
+    made = verdict(sheet({Check.NONCE, Check.DEVICES, Check.CPU_TEE}, NONCE=False, DEVICES=None))
+    remedies = {row["check"]: row["remedy"] for row in made.to_dict()["results"]}
+    assert remedies["bundle.nonce"] == Check.NONCE.remedy
+    assert remedies["bundle.devices"].startswith("supply what is missing")
+    assert remedies["bundle.cpu-tee"].startswith("see to the checks before it")
