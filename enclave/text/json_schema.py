@@ -5,8 +5,10 @@ Patterns run on an engine without backtracking (Rust's, as pydantic brings it).
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -163,7 +165,18 @@ def _check_node(pointer: str, schema: Schema) -> int:
             _check_pattern(where, value)
         if keyword == "format" and value not in _FORMATS:
             raise SchemaRefused(where, f"format {value!r} is unknown; known: {', '.join(sorted(_FORMATS))}")
+    _check_bounds(pointer, schema)
     return len(schema.get("enum", ())) + ("const" in schema)
+
+
+def _check_bounds(pointer: str, schema: dict[str, Any]) -> None:
+    """One lower and one upper bound of a number, alternatives that must hold together included."""
+    together = [schema, *(part for part in schema.get("allOf", ()) if isinstance(part, dict))]
+    stated = {keyword for part in together for keyword in part}
+    for end in ("minimum", "maximum"):
+        exclusive = f"exclusive{end.capitalize()}"
+        if {end, exclusive} <= stated:
+            raise SchemaRefused(pointer, f"{end} and {exclusive} for one number: state the narrower alone")
 
 
 def _check_pattern(where: str, pattern: str) -> None:
@@ -220,7 +233,16 @@ def _match(_: Any, pattern: str, value: Any, schema: Any) -> Iterator[Validation
         yield ValidationError(f"{value[:80]!r} does not match {pattern!r}")
 
 
-_Checker: Any = extend(Draft202012Validator, {"pattern": _match})  # type: ignore[no-untyped-call]
+def _multiple(_: Any, factor: float, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """As decimals: in binary 9.6 would be no multiple of 0.1."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        whole = math.isfinite(value) and (Fraction(repr(value)) / Fraction(repr(factor))).denominator == 1
+        if not whole:
+            yield ValidationError(f"{value!r} is not a multiple of {factor!r}")
+
+
+_OWN = {"pattern": _match, "multipleOf": _multiple}
+_Checker: Any = extend(Draft202012Validator, _OWN)  # type: ignore[no-untyped-call]
 
 
 def _pointer(path: Iterable[object]) -> str:
