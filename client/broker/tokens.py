@@ -107,12 +107,17 @@ def _submodule(runtime: Mapping[str, Any], verdict: Verdict, policy_id: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Admins:
-    """The Ed25519 keys whose tokens administer the broker, by the first 16 hex digits of their SHA-256."""
+    """The Ed25519 keys whose tokens administer the broker, by the first 16 hex digits of their SHA-256.
+
+    `audience`: this broker, as tokens have to name it. With None they name nobody, as the server's do: one
+    that another broker of the same owner has seen would then work here too.
+    """
 
     _keys: Mapping[str, Ed25519PublicKey]
+    audience: str | None = None
 
     @classmethod
-    def from_pems(cls, pems: Sequence[bytes]) -> Self:
+    def from_pems(cls, pems: Sequence[bytes], audience: str | None = None) -> Self:
         """The keys in PEM; BrokerError for another kind."""
         found = {}
         for pem in pems:
@@ -123,7 +128,7 @@ class Admins:
             if not isinstance(key, Ed25519PublicKey):
                 raise BrokerError("an administrator's key is Ed25519")
             found[key_name(key)] = key
-        return cls(found)
+        return cls(found, audience)
 
     def check(self, token: str | None, now: float) -> str:
         """The name of the key that signed `token`, a JWT for at most an hour. Raises TokenRefused."""
@@ -132,7 +137,7 @@ class Admins:
         for name, key in self._keys.items():
             try:
                 claims = jwt.decode(
-                    token or "", key, ["EdDSA"], options={"verify_exp": False, "verify_aud": False}
+                    token or "", key, ["EdDSA"], audience=self.audience, options={"verify_exp": False}
                 )
             except (jwt.PyJWTError, ValueError, TypeError):
                 continue
@@ -147,9 +152,12 @@ def key_name(key: Ed25519PublicKey) -> str:
     return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hex()[:16]
 
 
-def admin_token(key: Ed25519PrivateKey, *, now: float, lifetime: int = 300) -> str:
+def admin_token(
+    key: Ed25519PrivateKey, *, now: float, lifetime: int = 300, audience: str | None = None
+) -> str:
     """A token that administers a broker for `lifetime` seconds, an hour at most."""
     import jwt
 
-    claims = {"iat": int(now), "exp": int(now) + min(lifetime, ADMIN_LIFETIME)}
+    claims: dict[str, Any] = {"iat": int(now), "exp": int(now) + min(lifetime, ADMIN_LIFETIME)}
+    claims |= {"aud": audience} if audience is not None else {}
     return jwt.encode(claims, key, algorithm="EdDSA")

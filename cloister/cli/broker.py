@@ -58,6 +58,9 @@ def serve(
     admin: Annotated[
         list[Path] | None, typer.Option(help="Ed25519 public key in PEM that may administer; repeat.")
     ] = None,
+    audience: Annotated[
+        str | None, typer.Option(help="What administrators' tokens must name: this broker, and no other.")
+    ] = None,
     collateral: Annotated[
         list[Path] | None, typer.Option(help="Collateral bundle or folder to judge evidence by; repeat.")
     ] = None,
@@ -66,7 +69,8 @@ def serve(
     from . import brokering
 
     address = brokering.address(host, port, tls_cert, tls_key, plaintext)
-    raise typer.Exit(brokering.serve(data, master, address, admin or [], collateral or []))
+    admins = brokering.admins(admin or [], audience)
+    raise typer.Exit(brokering.serve(data, master, address, admins, collateral or []))
 
 
 @app.command()
@@ -180,8 +184,11 @@ def audit(
 def admin_token(
     key: Annotated[Path, typer.Argument(help="Ed25519 private key in PEM.")],
     lifetime: Annotated[int, typer.Option(min=1, max=3600, help="Seconds it holds.")] = 300,
+    audience: Annotated[
+        str | None, typer.Option(help="The broker that it is for, as its --audience.")
+    ] = None,
 ) -> None:
     """Print a token that administers a broker over HTTP."""
     from . import brokering
 
-    brokering.print_token(key, lifetime)
+    brokering.print_token(key, lifetime, audience)

@@ -45,13 +45,17 @@ def init(data: Path, master: str | None) -> None:
 
 
 def serve(
-    data: Path, master: str | None, address: Address, admins: Sequence[Path], collateral: Sequence[Path]
+    data: Path, master: str | None, address: Address, admins: Admins, collateral: Sequence[Path]
 ) -> int:
     """Serve until told to stop."""
     address.check()
-    keys = Admins.from_pems([_read(path) for path in admins])
     with _store(data, master) as store:
-        return run(store, keys, address, _collateral(collateral))
+        return run(store, admins, address, _collateral(collateral))
+
+
+def admins(keys: Sequence[Path], audience: str | None) -> Admins:
+    """Who may administer over HTTP, by tokens for this audience."""
+    return Admins.from_pems([_read(path) for path in keys], audience)
 
 
 def address(host: str, port: int, certificate: Path | None, key: Path | None, plaintext: bool) -> Address:
@@ -176,7 +180,7 @@ def audit(data: Path, master: str | None, *, verify: bool, head: str | None, sin
             sys.stdout.write(json.dumps(entry, sort_keys=True) + "\n")
 
 
-def print_token(key: Path, lifetime: int) -> None:
+def print_token(key: Path, lifetime: int, audience: str | None) -> None:
     """Print an administrator's token."""
     try:
         private = load_pem_private_key(_read(key), None)
@@ -184,7 +188,7 @@ def print_token(key: Path, lifetime: int) -> None:
         raise BrokerError(f"{key}: {error}") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise BrokerError(f"{key} is not an Ed25519 key")
-    typer.echo(make_token(private, now=time.time(), lifetime=lifetime))
+    typer.echo(make_token(private, now=time.time(), lifetime=lifetime, audience=audience))
 
 
 @contextmanager

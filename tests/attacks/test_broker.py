@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attestation.encoding import b64url_encode
 from client.broker import audit
 from client.broker.errors import AuditBroken, LimitsError
 from client.broker.schema import open_engine
 from client.broker.store import Asking
+from client.broker.tokens import Admins, TokenRefused, admin_token
 from enclave.release import BrokerLied, SharesDisagree, release
 from enclave.release.quorum import join
 from enclave.release.transport import Answer
@@ -21,7 +23,7 @@ from sealing.shares import split
 from tests.attacks.operator import windows_found
 from tests.broker.machines import NOW, Machine, bound, machine
 from tests.broker.test_quorum import commits, given_by
-from tests.broker.world import EXPECTED, MODEL, SECRET, START, Direct, World, attester, running_machine
+from tests.broker.world import ADMIN, EXPECTED, MODEL, SECRET, START, Direct, World, attester, running_machine
 
 PATH = ("resource", "default", "model", "faq")
 
@@ -200,3 +202,16 @@ def test_b11_the_vault_releases_only_to_what_the_policy_means(tmp_path: Path) ->
     for token in (azure.token(mine), azure.token(CLAIMS, iss="https://127.0.0.1:9"), "a.b.c"):
         with pytest.raises(Refused):
             azure.release("model", {"target": token, "enc": "RSA_AES_KEY_WRAP_256"})
+
+
+def test_b12_an_administrators_token_is_taken_to_another_broker(world: World) -> None:
+    public = ADMIN.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    token = admin_token(ADMIN, now=START, audience="https://one.example")
+    for audience in ("https://two.example", None):
+        with pytest.raises(TokenRefused):
+            Admins.from_pems([public], audience).check(token, START)
+    with pytest.raises(TokenRefused):
+        Admins.from_pems([public], "https://two.example").check(admin_token(ADMIN, now=START), START)
+    assert Admins.from_pems([public], "https://one.example").check(token, START)
+    assert world.call("GET", "resource", bearer=token).status == 401
+    assert world.call("GET", "resource", bearer=admin_token(ADMIN, now=START)).status == 200

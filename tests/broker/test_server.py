@@ -270,8 +270,8 @@ def test_administration_over_http(tmp_path: Path) -> None:
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     data = tmp_path / "broker"
     cloister("broker", "init", "--data", str(data))
-    token = cloister("broker", "admin-token", str(private)).stdout.strip()
-    broker = RunningBroker(data, ("--plaintext", "--admin", str(public))).start()
+    token = cloister("broker", "admin-token", str(private), "--audience", "mine").stdout.strip()
+    broker = RunningBroker(data, ("--plaintext", "--admin", str(public), "--audience", "mine")).start()
     try:
         transport = HttpTransport(BrokerAddress(url=broker.url, plaintext=True))
         path, bearer = "/kbs/v0/resource/a/b/c", {"authorization": f"Bearer {token}"}
@@ -279,7 +279,8 @@ def test_administration_over_http(tmp_path: Path) -> None:
         assert transport.send("POST", path, bearer, b"key").status == 200
         assert json.loads(transport.send("GET", "/kbs/v0/resource", bearer, b"").body) == ["a/b/c"]
         assert transport.send("DELETE", path, bearer, b"").status == 200
-        mine = {"authorization": f"Bearer {admin_token(key, now=time.time())}"}
-        assert transport.send("GET", "/kbs/v0/resource-policy", mine, b"").status == 200
+        assert transport.send("GET", "/kbs/v0/resource-policy", bearer, b"").status == 200
+        nobodys = {"authorization": f"Bearer {admin_token(key, now=time.time())}"}
+        assert transport.send("GET", "/kbs/v0/resource-policy", nobodys, b"").status == 401
     finally:
         broker.stop()
