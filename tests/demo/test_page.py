@@ -80,6 +80,8 @@ def filled(director: Still) -> None:
         event("north", "verdict", 1, word="SIMULATED", passed=65, failed=[], accepted=True),
         event("north", "exchange", 1, **asked),
         event("operator", "wire", 1, **wire, sent_hex="ab" * 48, received_hex="cd" * 48),
+        event("operator", "bus", 1, records=3, hex="ef" * 24),
+        event("operator", "bus", 1, records=4, hex="ef" * 24),
         event("north", "receipt", 1, receipt=receipt),
         event("auditor", "audited", 1, word="SIMULATED", accepted=True, of="north", failed=[], tokens=2),
         event("south", "verdict", 0, word="REJECTED", passed=1, failed=failed, accepted=False),
@@ -227,6 +229,8 @@ async def test_in_a_browser(page: tuple[Page, Still], browser: Any, width: int, 
     await view.get_by_text("Running. Ask").wait_for()
     assert await view.title() == "Cloister: six parties, one worker"
     assert await view.locator("img, main script").count() == 0
+    assert "[object" not in await view.locator("body").inner_text()
+    assert await view.get_by_text("bus between CPU and GPU").count() == 2
     assert await view.get_by_text("SIMULATED", exact=True).first.is_visible()
     assert await view.locator("#views .card").count() == 6
     assert await view.locator("#trials .badge.good").count() == len(Trial)

@@ -70,8 +70,9 @@ def rewrite_consent(disk: Path) -> str:
 
 
 def readable(raw: bytes) -> str:
-    """The title of a problem detail that came back, or what there is."""
+    """What the operator can read of an answer: a problem in words, or ciphertext."""
     try:
-        return str(json.loads(raw)["title"])
+        problem = json.loads(raw)
+        return f"{problem['title']}: {problem['detail']}"
     except (ValueError, KeyError, TypeError):
-        return f"{len(raw)} bytes of ciphertext"
+        return f"{len(raw):,} bytes of ciphertext"

@@ -71,9 +71,10 @@ class Owner:
         manifest = sealed.signed.manifest
         self._root, self._sealed = manifest.root, Path(to)
         size = manifest.layout().plaintext
+        chunks = manifest.layout().chunks
         self.say(
             "sealed",
-            f"sealed {size:,} bytes in {manifest.layout().chunks} chunks; only the ciphertext leaves",
+            f"sealed {size:,} bytes in {chunks} chunk{'s' if chunks > 1 else ''}; only the ciphertext leaves",
             sealed=kind,
             root=manifest.root.hex(),
             bytes=size,

@@ -67,7 +67,7 @@ class Trying:
             did="sent a recorded request again, byte for byte",
             stopped=answer["status"] != 200,
             by="the worker: it erased the one-time key of this request when it opened it",
-            said=f"{answer['status']}: {answer['answer'][:160]}",
+            said=f"{answer['status']}, {answer['answer']}",
         )
 
     async def _splice(self) -> Outcome:
