@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cloister import Client
+from tests.artifacts.server import serving as store
 from tests.running import FAQ, ROOT, RunningWorker, cloister
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -92,7 +93,7 @@ def test_two_of_three_brokers_make_a_key(tmp_path: Path) -> None:
             worker.stop()
 
 
-def test_a_model_goes_when_its_key_expires(tmp_path: Path) -> None:
+def test_a_model_from_an_http_server_goes_when_its_key_expires(tmp_path: Path) -> None:
     out, policy, _ = sealed(tmp_path)
     data = ("--data", str(tmp_path / "broker"))
     run("broker", "init", *data)
@@ -101,8 +102,8 @@ def test_a_model_goes_when_its_key_expires(tmp_path: Path) -> None:
         *("broker", "add", str(out), "--data-key", f"{out}.key", "--policy", str(policy), "--demo"),
         *("--expires", in_(seconds=75), "--releases", "1", *data),
     )
-    with serving(tmp_path / "broker") as broker:
-        options = ("--model", str(out), "--name", "faq", "--broker", broker, "--broker-plaintext")
+    with serving(tmp_path / "broker") as broker, store(out) as http:
+        options = ("--model", http.url, "--name", "faq", "--broker", broker, "--broker-plaintext")
         worker = RunningWorker(tmp_path, options).start()
         try:
             with Client(worker.url, worker.policy) as client:
@@ -115,4 +116,4 @@ def test_a_model_goes_when_its_key_expires(tmp_path: Path) -> None:
                 assert client.models() == [] and client.attest().claims["bundle"]["models"] == []
         finally:
             worker.stop()
-    assert '"released"' in run("broker", "audit", *data)
+    assert '"event": "release"' in run("broker", "audit", *data)
