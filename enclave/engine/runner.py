@@ -12,7 +12,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from ..files import ModelFiles
+from ..files import FilesError, ModelFiles
+from .held_files import HeldFiles
 from .interface import (
     EmbeddingEvent,
     EmbeddingRequest,
@@ -21,6 +22,7 @@ from .interface import (
     EngineStats,
     Event,
     GenerationRequest,
+    ModelRefused,
     Request,
     TokenEvent,
 )
@@ -159,8 +161,21 @@ class EngineRunner:
             return await anext(stream)
 
     async def load_adapter(self, name: str, files: ModelFiles) -> None:
-        """Load an adapter between steps. Raises what `Engine.load_adapter` raises."""
-        await self._call(lambda: self._engine.load_adapter(name, files))
+        """Load an adapter between steps. Its files are read before, on another thread, so that nobody waits
+        for a disk or a network. Raises what `Engine.load_adapter` raises.
+        """
+        try:
+            held = await asyncio.to_thread(HeldFiles, files)
+        except FilesError as error:
+            raise ModelRefused(str(error)) from error
+
+        def load() -> None:
+            try:
+                self._engine.load_adapter(name, held)
+            finally:
+                held.close()
+
+        await self._call(load)
 
     async def unload_adapter(self, name: str) -> None:
         """Unload an adapter between steps. Raises what `Engine.unload_adapter` raises."""

@@ -15,6 +15,7 @@ from enclave.engine.interface import (
     Event,
     GenerationRequest,
     InvalidRequest,
+    ModelRefused,
     Overloaded,
     TokenEvent,
 )
@@ -32,6 +33,7 @@ class Counting:
         self.requests: dict[str, int] = {}
         self.texts: list[str] = []
         self.prepared: list[int] = []
+        self.contents: list[dict[str, bytes]] = []
         self.cancelled: list[str] = []
         self.threads: set[int] = set()
         self.context_length = 100
@@ -84,6 +86,7 @@ class Counting:
 
     def load_adapter(self, name: str, files: ModelFiles) -> None:
         self.adapters |= {name}
+        self.contents.append({file: files.read(file) for file in files.sizes})
 
     def load_encoder(self, name: str, files: ModelFiles) -> None:
         self.encoders |= {name}
@@ -193,6 +196,40 @@ async def test_an_embedding_is_one_event(counting: Counting, runner: EngineRunne
     await runner.load_encoder("mini", DirectoryFiles(Path(__file__).parent))
     await _tokens(runner, request("z", (3,), 1))
     assert runner.encoders == {"mini"}
+
+
+class Slow(DirectoryFiles):
+    """Files behind a network that has stopped for now."""
+
+    gate: threading.Event
+
+    def fill(self, name: str, offset: int, into: memoryview) -> None:
+        self.gate.wait(10)
+        super().fill(name, offset, into)
+
+
+async def test_an_adapter_that_comes_slowly_holds_nobody_up(
+    counting: Counting, runner: EngineRunner, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    files = Slow(tmp_path)
+    files.gate = threading.Event()
+    loading = asyncio.create_task(runner.load_adapter("late", files))
+    assert len(await _tokens(runner, request("x", (3,), 5))) == 5
+    assert not loading.done()
+    files.gate.set()
+    await loading
+    assert counting.adapters == {"late"}
+    assert counting.contents == [{"adapter_config.json": b"{}"}]
+
+
+async def test_an_adapter_whose_files_go_away_is_refused(runner: EngineRunner, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    files = DirectoryFiles(tmp_path)
+    (tmp_path / "adapter_config.json").unlink()
+    with pytest.raises(ModelRefused, match="adapter_config"):
+        await runner.load_adapter("gone", files)
+    assert await _tokens(runner, request("x", (3,), 1)) == [1]
 
 
 async def test_a_grammar_is_prepared_on_another_thread(counting: Counting, runner: EngineRunner) -> None:
