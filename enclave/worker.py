@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -112,7 +113,7 @@ class Worker:
             self._runner,
             holdings=self._library.holdings,
             encoders=texts,
-            fingerprint=f"fp_{sha256(self.workload).hex()[:16]}",
+            setting=json.dumps([SOFTWARE, configuration.engine_options()], sort_keys=True).encode(),
         )
         application = self._desk(configuration, build(service, Tenants(self._issuers)))
         self.application = self._under(manifest, application)

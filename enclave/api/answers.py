@@ -31,7 +31,7 @@ class Form(Protocol):
         """The choice of a whole answer."""
 
 
-def head(kind: str, prefix: str, model: str, created: int, fingerprint: str | None) -> dict[str, Any]:
+def head(kind: str, prefix: str, model: str, created: int, fingerprint: str) -> dict[str, Any]:
     """The members that every object of one answer repeats."""
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",

@@ -104,10 +104,12 @@ async def _answer(
 
     note(request.model, counts)
     if request.stream:
-        repeated = head(form.stream_object, form.prefix, request.model, created, service.fingerprint)
+        repeated = head(
+            form.stream_object, form.prefix, request.model, created, service.fingerprint(request.model)
+        )
         events = stream(repeated, answers, form, counts if request.wants_usage() else None)
         return EventResponse(events, answers)
     wholes = await collect(answers)
-    repeated = head(form.object, form.prefix, request.model, created, service.fingerprint)
+    repeated = head(form.object, form.prefix, request.model, created, service.fingerprint(request.model))
     choices = [form.whole(index, answer) for index, answer in enumerate(wholes)]
     return JSONResponse(repeated | {"choices": choices, "usage": counts()})

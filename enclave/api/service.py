@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from attestation.binding import sha256
+from attestation.encoding import lp
 from enclave.engine.interface import (
     EmbeddingRequest,
     EngineError,
@@ -53,7 +55,7 @@ class Service:
     """The loaded model, its adapters and encoders, as the API names them. `created` is Unix seconds.
 
     `holdings` says what may be used, by whom, and the roots of its files; without it everything may, and
-    nothing has a known root. `fingerprint` names what is loaded, for answers.
+    nothing has a known root. `setting` is what else decides an answer: software, engine options.
     """
 
     def __init__(
@@ -64,12 +66,12 @@ class Service:
         *,
         holdings: Held | None = None,
         encoders: Mapping[str, TextModel] | None = None,
-        fingerprint: str | None = None,
+        setting: bytes = b"",
     ) -> None:
         self.name = name
         self.created = int(time.time())
         self.text = text
-        self.fingerprint = fingerprint
+        self._setting = setting
         self._runner = runner
         self._holdings = holdings
         self._encoders = dict(encoders or {})
@@ -96,6 +98,12 @@ class Service:
     def _generators(self) -> list[str]:
         names = [self.name, *sorted(self._runner.adapters)]
         return names if self._holdings is None else [name for name in names if name in self._holdings.roots]
+
+    def fingerprint(self, model: str) -> str:
+        """What decides an answer of `model` besides its request: setting, base model, adapter."""
+        roots = self._holdings.roots if self._holdings is not None else {}
+        parts = (self._setting, roots.get(self.name, b""), roots.get(model, b""))
+        return f"fp_{sha256(b''.join(lp(part) for part in parts)).hex()[:16]}"
 
     def chat_ids(
         self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()

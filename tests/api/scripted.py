@@ -149,7 +149,7 @@ async def app(
         runner,
         holdings=Books({"faq": ROOT, "sailor": b"\x02" * 32}, frozenset(denied)),
         encoders={"minilm": text},
-        fingerprint="fp_test",
+        setting=b"test",
     )
     transport = httpx2.ASGITransport(app=build(service, tenants or Tenants()))
     try:

@@ -22,7 +22,10 @@ async def test_n_choices_share_a_prompt_that_nobody_else_shares() -> None:
     seeds = [request.sampling.seed for request in engine.seen if isinstance(request, GenerationRequest)]
     assert seeds == [7, 8, 9]
     assert answer["usage"]["prompt_tokens"] == len(engine.seen[0].prompt)
-    assert answer["system_fingerprint"] == "fp_test"
+    assert answer["system_fingerprint"].startswith("fp_")
+    async with app() as (client, _):
+        prints = [(await chat(client, model=name)).json()["system_fingerprint"] for name in ("faq", "sailor")]
+    assert prints[0] == answer["system_fingerprint"] != prints[1]
 
 
 async def test_streams_of_several_choices_say_what_whole_answers_say() -> None:

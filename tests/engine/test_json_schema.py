@@ -106,11 +106,13 @@ def test_masks_and_validator_agree(schema: Any, good: Any, bad: Any) -> None:
         assert not matches(of_schema(accepted), json.dumps(bad))
 
 
-@pytest.mark.parametrize("text", ["1e999", "-1e999", "1e300", "123456789012345678901234567890.1"])
-def test_numbers_beyond_floats_are_judged_too(text: str) -> None:
-    accepted = accept({"type": "number", "multipleOf": 0.1, "minimum": -5})
-    assert accepted.complaint(json.loads(text)) is None or accepted.complaint(json.loads(text))
-    assert accept({"multipleOf": 0.1}).complaint(json.loads("1e999"))
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [("1e999", False), ("-1e999", False), ("1e300", True), ("1234567890123456789012.1", True)],
+)
+def test_numbers_beyond_floats_are_judged_too(text: str, fits: bool) -> None:
+    accepted = accept({"type": "number", "multipleOf": 0.1})
+    assert (accepted.complaint(json.loads(text)) is None) is fits
 
 
 def test_json_is_written_on_one_line_with_bounded_space() -> None:
@@ -215,4 +217,4 @@ def test_nothing_but_the_named_error_escapes(schema: Any, value: Any) -> None:
     except SchemaRefused as error:
         assert error.pointer == "" or error.pointer.startswith("/")
     else:
-        assert accepted.complaint(value) is None or accepted.complaint(value)
+        accepted.complaint(value)
