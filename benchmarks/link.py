@@ -17,10 +17,13 @@ from dataclasses import asdict
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.link_device import BURST, CPU, STEP, connect, work
+from benchmarks.link_device import BURST, CPU, connect
+from benchmarks.paced import NoFiles, PacedEngine
 from benchmarks.report import Figure, at_least, at_most, parser, publish
+from enclave.engine.interface import Engine, EngineOptions, GenerationRequest, Sampling
 from enclave.gpu.bus import Bus, BusEnd, Geometry, Side
-from enclave.gpu.link import CopyWorker, Link, Toll
+from enclave.gpu.device.engine import DeviceEngine
+from enclave.gpu.link import Link, Toll
 
 KIB = 1024
 TOTAL = 16 * KIB * KIB
@@ -32,7 +35,6 @@ SIZES = {
 }
 NONCE, DATA = bytes(12), bytes(32)
 STEPS = 100
-ORDER = 64
 
 
 @contextmanager
@@ -162,55 +164,56 @@ def small_messages(rounds: int) -> list[Figure]:
     ]
 
 
-class Steps:
-    """Decode steps of `seconds` each on a stand-in engine: in this process, or on the device.
+class Engines:
+    """One request of so many tokens, each a step, on an engine whose step takes `seconds`.
 
     Negative: the engine waits for so long instead of computing, so that CPU time is the link's alone.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.order = STEP.pack(seconds) + bytes(ORDER - STEP.size)
-        self.seconds = seconds
+        self.model = NoFiles(str(seconds))
+        self.here = PacedEngine(self.model, EngineOptions())
+        self.number = 0
 
-    def here(self) -> None:
-        """In this process."""
-        for _ in range(STEPS):
-            work(self.seconds)
+    def there(self, link: Link, ahead: int) -> DeviceEngine:
+        """The same engine on the device behind `link`."""
+        engine = DeviceEngine(ahead=ahead)
+        engine.attach(link)
+        engine.load_model(self.model, EngineOptions())
+        return engine
 
-    def one_by_one(self, link: Link) -> None:
-        """Ask for a step when the last one's tokens are here."""
-        for _ in range(STEPS):
-            link.send(self.order)
-            link.receive()
-
-    def ahead(self, link: Link | CopyWorker, depth: int = 2) -> None:
-        """Keep `depth` steps asked for: the device has the tokens that the next step needs."""
-        for _ in range(depth):
-            link.send(self.order)
-        for index in range(STEPS):
-            link.receive()
-            if index < STEPS - depth:
-                link.send(self.order)
+    def run(self, engine: Engine) -> None:
+        """From the first step to the last."""
+        self.number += 1
+        sampling = Sampling(temperature=0.0)
+        engine.submit(
+            GenerationRequest(
+                id=str(self.number), prompt=(1, 2, 3), sampling=sampling, max_tokens=STEPS, eos=frozenset()
+            )
+        )
+        while engine.has_work():
+            engine.step()
 
 
 def _device_cpu(link: Link) -> float:
-    link.send(b"?")
-    return float(CPU.unpack(link.receive()[1])[0])
+    return float(CPU.unpack(link.exchange_spdm(b"?"))[0])
 
 
 def decoding(rounds: int) -> list[Figure]:
-    """Tokens a second of a link over the same engine in this process; CPU that a step costs more."""
-    steps, waiting = Steps(0.001), Steps(-0.001)
+    """Tokens a second on the device over the same engine in this process; CPU that a step costs more."""
+    steps, waiting = Engines(0.001), Engines(-0.001)
     serial, piped, added = [], [], []
-    with linked("steps") as (link, _):
-        steps.one_by_one(link)
+    with ExitStack() as stack:
+        one, two, three = (stack.enter_context(linked("engine"))[0] for _ in range(3))
+        lockstep, ahead, waits = steps.there(one, 0), steps.there(two, 1), waiting.there(three, 1)
+        steps.run(lockstep)
         for _ in range(rounds):
-            plain = spent(steps.here)[0]
-            serial.append(plain / spent(lambda: steps.one_by_one(link))[0])
-            piped.append(plain / spent(lambda: steps.ahead(link))[0])
-            before = _device_cpu(link)
-            ours = spent(lambda: waiting.ahead(link))[1] + _device_cpu(link) - before
-            added.append(1e6 * (ours - spent(waiting.here)[1]) / STEPS)
+            plain = spent(lambda: steps.run(steps.here))[0]
+            serial.append(plain / spent(lambda: steps.run(lockstep))[0])
+            piped.append(plain / spent(lambda: steps.run(ahead))[0])
+            before = _device_cpu(three)
+            ours = spent(lambda: waiting.run(waits))[1] + _device_cpu(three) - before
+            added.append(1e6 * (ours - spent(lambda: waiting.run(waiting.here))[1]) / STEPS)
     return [
         at_least("steps of 1 ms: tokens/s over in-process", statistics.median(piped), "ratio", 0.97),
         at_most("steps of 1 ms, one at a time: over in-process", statistics.median(serial), "ratio"),
@@ -219,20 +222,19 @@ def decoding(rounds: int) -> list[Figure]:
 
 
 def tolled(rounds: int) -> list[Figure]:
-    """The toll of confidential hardware: how much of what it costs a copy worker gets back."""
-    steps = Steps(0.001)
+    """The toll of confidential hardware: how much of what it costs is got back by asking two steps ahead."""
+    steps = Engines(0.001)
     recovered, slowed = [], []
     with ExitStack() as stack:
-        free, _ = stack.enter_context(linked("steps"))
-        link, _ = stack.enter_context(linked("steps", toll=Toll()))
-        second, _ = stack.enter_context(linked("steps", toll=Toll()))
-        copies = stack.enter_context(CopyWorker(second))
+        free = steps.there(stack.enter_context(linked("engine"))[0], 0)
+        slow = steps.there(stack.enter_context(linked("engine", toll=Toll()))[0], 0)
+        piped = steps.there(stack.enter_context(linked("engine", toll=Toll()))[0], 2)
         for _ in range(rounds):
-            plain = spent(lambda: steps.one_by_one(free))[0]
-            slow = spent(lambda: steps.one_by_one(link))[0]
-            piped = spent(lambda: steps.ahead(copies, 3))[0]
-            recovered.append((slow - piped) / (slow - plain))
-            slowed.append(plain / slow)
+            plain = spent(lambda: steps.run(free))[0]
+            tolled = spent(lambda: steps.run(slow))[0]
+            back = spent(lambda: steps.run(piped))[0]
+            recovered.append((tolled - back) / (tolled - plain))
+            slowed.append(plain / tolled)
     return [
         at_most("toll, one step at a time: tokens/s over no toll", statistics.median(slowed), "ratio"),
         at_least(

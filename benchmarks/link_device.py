@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from benchmarks.paced import PacedEngine
 from enclave.gpu.bus import BusEnd, Descriptors, Geometry, LinkBroken, Side
+from enclave.gpu.device.serving import EngineServer
 from enclave.gpu.link import Link, Toll, TolledLink
 from enclave.memory import Kind
 
@@ -19,7 +21,6 @@ SESSION: Final = 1
 ARENA: Final = 16 << 20
 BURST: Final = 48
 CPU: Final = struct.Struct("<d")
-STEP: Final = struct.Struct("<d")
 
 
 def connect(end: BusEnd, toll: Toll | None = None) -> Link:
@@ -49,34 +50,18 @@ def take_bursts(link: Link, end: BusEnd) -> None:
         link.send(CPU.pack(time.process_time() - begin))
 
 
-def work(seconds: float) -> None:
-    """A step that takes so long by the clock: computing, or, if negative, waiting for hardware that does."""
-    if seconds < 0:
-        time.sleep(-seconds)
-        return
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        pass
+def run_engine(link: Link, end: BusEnd) -> None:
+    """The device's own loop over an engine whose steps take so long as the model's label says.
 
-
-def run_steps(link: Link, end: BusEnd) -> None:
-    """Stand-in engine: every message asks for one step of so many seconds; the answer is 64 bytes of tokens.
-
-    A message of another length asks for the processor time used so far.
+    What comes in SPDM's place asks for the processor time used so far.
     """
-    while True:
-        _, order = link.receive()
-        if len(order) == 64:
-            work(STEP.unpack_from(order)[0])
-            link.send(order)
-        else:
-            link.send(CPU.pack(time.process_time()))
+    EngineServer(link, lambda _: CPU.pack(time.process_time()), PacedEngine).run()
 
 
 PARTS: Final[dict[str, Callable[[Link, BusEnd], None]]] = {
     "bulk": take_bulk,
     "bursts": take_bursts,
-    "steps": run_steps,
+    "engine": run_engine,
 }
 
 
