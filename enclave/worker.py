@@ -157,7 +157,10 @@ class Worker:
     async def keep_holdings_current(self) -> None:
         """Unload what has expired; runs until cancelled."""
         while True:
-            await self._library.maintain(self._runner, self._engine)
+            try:
+                await self._library.maintain(self._runner, self._engine)
+            except Exception as error:  # a device that is gone: what expired is refused already; try again
+                log.error("unloading failed: %s", type(error).__name__)
             await asyncio.sleep(EXPIRY_CHECK)
 
     def device_lost(self) -> None:

@@ -84,12 +84,13 @@ class Library:
     def load(self, make: Callable[[ModelFiles], E]) -> E:
         """The engine that `make` makes of the base model, with encoders and adapters. Blocks.
 
-        Raises FilesError, release.ReleaseError, EngineError; the weights are erased then.
+        Raises FilesError, release.ReleaseError, EngineError; what was loaded is erased and not listed then.
         """
-        with self._opened(self._base) as files:
-            engine = make(files)
-            self.texts[self._base.name] = TextModel(files)
+        engine: E | None = None
         try:
+            with self._opened(self._base) as files:
+                self.texts[self._base.name] = TextModel(files)
+                engine = make(files)
             for found in self._findings.encoders:
                 with self._opened(found) as files:
                     engine.load_encoder(found.name, files)
@@ -98,7 +99,7 @@ class Library:
                 with self._opened(found, adapter=True) as files:
                     engine.load_adapter(found.name, files)
         except BaseException:
-            engine.erase()
+            self._forget(engine)
             raise
         return engine
 
@@ -171,8 +172,20 @@ class Library:
         engine.erase()
         log.info("the base model is unloaded and erased")
 
+    def _forget(self, engine: ErasableEngine | None) -> None:
+        """Nothing half-loaded stays."""
+        self.texts.clear()
+        for name in self.holdings.roots:
+            self.holdings.remove(name)
+        if engine is not None:
+            engine.erase()
+
     def _opened(self, found: Found, *, adapter: bool = False) -> Opened:
         opened = self._shelf.open(found, self._base_root() if adapter else None)
+        if found.signed is not None:
+            manifest = found.signed.manifest
+            owner = manifest.owner.hash.hex()[:16]
+            log.info("%s: version %d, sealed by owner %s..., released", found.name, manifest.version, owner)
         self.holdings.add(found, opened.not_after, adapter=adapter)
         return opened
 

@@ -135,7 +135,7 @@ def test_a_tampered_chunk_ends_loading_with_nothing_kept(sealed: Path, tmp_path:
     books = Library(Findings.of(configuration), Shelf(Releases(), Clock()), Holdings(BARE))
     with pytest.raises(ModelRefused, match=r"chunk 9 \(model.safetensors\)"):
         load(books)
-    assert not books.texts
+    assert not books.texts and loaded(books) == ([], [])
 
 
 @pytest.fixture
