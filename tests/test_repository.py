@@ -25,6 +25,8 @@ def test_the_wheel_installs_these_names_and_no_others(tmp_path: Path) -> None:
         "enclave/simulator/INSECURE_genoa_ark.pem",
         "cloister/models/faq/model/model.safetensors",
         "cloister/models/faq/adapters/sailor/adapter_model.safetensors",
+        "cloister/demo/parties/page/index.html",
+        "cloister/demo/parties/page/page.js",
     ):
         assert needed in names
 
