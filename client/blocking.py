@@ -43,7 +43,7 @@ class Loop:
                 yield item
         finally:
             close = getattr(source, "aclose", None)
-            if close is not None:
+            if close is not None and not self._loop.is_closed():
                 self.run(close())
 
     def close(self) -> None:

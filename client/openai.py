@@ -5,7 +5,7 @@ TLS goes inside the seal, the bearer token too. A worker that is rejected raises
 attestation.Rejected with the verdict; errors of this package come through as they are.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,24 +17,35 @@ from sealing import bhttp
 
 from .blocking import Loop
 from .channel import Response
+from .receipts import RECEIPTED, Proof, ReceiptedBody
 from .sdk import AsyncClient
 
 DROPPED = bhttp.CONNECTION_FIELDS | {b"host", b"content-length", b"accept-encoding"}
 
 
-class AsyncSealedTransport(httpx2.AsyncBaseTransport):
-    """An httpx2 transport that seals every request to one attested worker."""
+Told = Callable[[Proof], None]
+"""Called with each receipt, once its answer has come whole."""
 
-    def __init__(self, url: str, policy: Policy, **options: Any) -> None:
+
+class AsyncSealedTransport(httpx2.AsyncBaseTransport):
+    """An httpx2 transport that seals every request to one attested worker.
+
+    With `on_receipt`, every answer of a model comes with a receipt, or raises ReceiptRefused.
+    """
+
+    def __init__(self, url: str, policy: Policy, *, on_receipt: Told | None = None, **options: Any) -> None:
         self._client = AsyncClient(url, policy, **options)
         self._netloc = urlsplit(url).netloc
+        self._told = on_receipt
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Seal, send, open. A request for another host is refused."""
-        exchange = begin(self._client, request, self._netloc, await request.aread())
+        body = await request.aread()
+        exchange, tell = begin(self._client, request, self._netloc, body, self._told)
         response = await exchange.__aenter__()
+        pieces = ReceiptedBody(response, body, tell) if tell else response.body
         return httpx2.Response(
-            response.status, headers=list(response.headers), stream=_AsyncBody(response, exchange)
+            response.status, headers=list(response.headers), stream=_AsyncBody(pieces, exchange)
         )
 
     async def aclose(self) -> None:
@@ -45,17 +56,20 @@ class AsyncSealedTransport(httpx2.AsyncBaseTransport):
 class SealedTransport(httpx2.BaseTransport):
     """`AsyncSealedTransport` for blocking callers."""
 
-    def __init__(self, url: str, policy: Policy, **options: Any) -> None:
+    def __init__(self, url: str, policy: Policy, *, on_receipt: Told | None = None, **options: Any) -> None:
         self._client = AsyncClient(url, policy, **options)
         self._netloc = urlsplit(url).netloc
+        self._told = on_receipt
         self._loop = Loop()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Seal, send, open. A request for another host is refused."""
-        exchange = begin(self._client, request, self._netloc, request.read())
+        body = request.read()
+        exchange, tell = begin(self._client, request, self._netloc, body, self._told)
         response = self._loop.run(_enter(exchange))
+        pieces = ReceiptedBody(response, body, tell) if tell else response.body
         return httpx2.Response(
-            response.status, headers=list(response.headers), stream=_Body(response, exchange, self._loop)
+            response.status, headers=list(response.headers), stream=_Body(pieces, exchange, self._loop)
         )
 
     def close(self) -> None:
@@ -65,50 +79,58 @@ class SealedTransport(httpx2.BaseTransport):
 
 
 class _AsyncBody(httpx2.AsyncByteStream):
-    def __init__(self, response: Response, exchange: AbstractAsyncContextManager[Response]) -> None:
-        self._response = response
+    def __init__(self, pieces: AsyncIterator[bytes], exchange: AbstractAsyncContextManager[Response]) -> None:
+        self._pieces = pieces
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._response.body:
+        async for piece in self._pieces:
             yield piece
 
     async def aclose(self) -> None:
-        await self._exchange.__aexit__(None, None, None)
+        await _leave(self._pieces, self._exchange)
 
 
 class _Body(httpx2.SyncByteStream):
     def __init__(
-        self, response: Response, exchange: AbstractAsyncContextManager[Response], loop: Loop
+        self, pieces: AsyncIterator[bytes], exchange: AbstractAsyncContextManager[Response], loop: Loop
     ) -> None:
-        self._response = response
+        self._pieces = pieces
         self._exchange = exchange
         self._loop = loop
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._loop.iterate(self._response.body)
+        return self._loop.iterate(self._pieces)
 
     def close(self) -> None:
-        self._loop.run(_leave(self._exchange))
+        self._loop.run(_leave(self._pieces, self._exchange))
 
 
 def begin(
-    client: AsyncClient, request: httpx2.Request, netloc: str, body: bytes
-) -> AbstractAsyncContextManager[Response]:
-    """The exchange for `request`; httpx2.UnsupportedProtocol if it is not for the attested worker."""
+    client: AsyncClient, request: httpx2.Request, netloc: str, body: bytes, told: Told | None
+) -> tuple[AbstractAsyncContextManager[Response], Told | None]:
+    """The exchange for `request`, and who is told its receipt; None where no model answers.
+
+    httpx2.UnsupportedProtocol if it is not for the attested worker.
+    """
     if request.url.netloc.decode("ascii") != netloc:
         raise httpx2.UnsupportedProtocol(f"this client speaks only to {netloc}, not to {request.url.host}")
     headers = tuple((n.lower(), v) for n, v in request.headers.raw if n.lower() not in DROPPED)
-    return client.request(request.method, request.url.raw_path.decode("ascii"), body, headers)
+    path = request.url.raw_path.decode("ascii")
+    tell = told if request.method == "POST" and path.partition("?")[0] in RECEIPTED else None
+    return client.request(request.method, path, body, headers, receipt=tell is not None), tell
 
 
 def http_client(url: str, policy: Policy, **options: Any) -> httpx2.Client:
-    """An http_client for `openai.OpenAI`. `url` is the worker's address; options as for AsyncClient."""
+    """An http_client for `openai.OpenAI`. `url` is the worker's address; options as for AsyncClient.
+
+    `on_receipt` is called with a `client.receipts.Proof` for each answer.
+    """
     return httpx2.Client(transport=SealedTransport(url, policy, **options), timeout=None)
 
 
 def async_http_client(url: str, policy: Policy, **options: Any) -> httpx2.AsyncClient:
-    """An http_client for `openai.AsyncOpenAI`."""
+    """An http_client for `openai.AsyncOpenAI`; options as for `http_client`."""
     return httpx2.AsyncClient(transport=AsyncSealedTransport(url, policy, **options), timeout=None)
 
 
@@ -116,5 +138,9 @@ async def _enter(exchange: AbstractAsyncContextManager[Response]) -> Response:
     return await exchange.__aenter__()
 
 
-async def _leave(exchange: AbstractAsyncContextManager[Response]) -> None:
-    await exchange.__aexit__(None, None, None)
+async def _leave(pieces: AsyncIterator[bytes], exchange: AbstractAsyncContextManager[Response]) -> None:
+    try:
+        if isinstance(pieces, ReceiptedBody):
+            await pieces.aclose()
+    finally:
+        await exchange.__aexit__(None, None, None)

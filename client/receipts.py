@@ -2,7 +2,7 @@
 
 import hmac
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,10 @@ from .errors import ReceiptRefused
 if TYPE_CHECKING:
     from .attested import Attested
     from .channel import Response
+
+RECEIPTED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+"""Calls that a model answers."""
+DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +65,62 @@ class KeptEvents:
     async def of(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """`body`, unchanged."""
         async for piece in body:
-            self._events.feed(piece)
+            self.take(piece)
             yield piece
+
+    def take(self, piece: bytes) -> None:
+        """A piece as it came."""
+        self._events.feed(piece)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last event of OpenAI's streams was there."""
+        return self._kept.endswith(DONE)
 
     def text(self) -> bytes:
         """The stream as the receipt covers it; after its end."""
         self._events.close()
         return bytes(self._kept)
+
+
+class ReceiptedBody(AsyncIterator[bytes]):
+    """The body of an answer whose request asked for a receipt, which `tell` gets at its end.
+
+    OpenAI's clients leave a stream at [DONE]; closed there, it is read on to its end. Raises what `received`
+    raises, if a model answered.
+    """
+
+    def __init__(self, response: "Response", request: bytes, tell: Callable[[Proof], None]) -> None:
+        self._response = response
+        self._request = request
+        self._tell = tell
+        self._stream = response.header(b"content-type").startswith(b"text/event-stream")
+        self._events, self._plain = KeptEvents(), bytearray()
+        self._ended = False
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await anext(self._response.body)
+        except StopAsyncIteration:
+            self._finish()
+            raise
+        if self._stream:
+            self._events.take(piece)
+        else:
+            self._plain += piece
+        return piece
+
+    async def aclose(self) -> None:
+        """Read on behind [DONE]; elsewhere nothing, since leaving early tells the worker to stop."""
+        if self._stream and self._events.done and not self._ended:
+            async for _ in self:
+                pass
+
+    def _finish(self) -> None:
+        if not self._ended and self._response.status == 200:
+            body = self._events.text() if self._stream else bytes(self._plain)
+            self._tell(received(self._response, self._request, body))
+        self._ended = True
 
 
 def received(response: "Response", request: bytes, body: bytes) -> Proof:

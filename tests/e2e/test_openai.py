@@ -7,6 +7,7 @@ import pytest
 
 from attestation import Rejected
 from client.openai import async_http_client, http_client
+from client.receipts import Proof
 from sealing import bhttp
 from tests.running import RunningWorker
 
@@ -18,8 +19,8 @@ def sync_client(worker: RunningWorker, **options: object) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{worker.url}/v1", api_key="none", http_client=client, max_retries=0)
 
 
-def async_client(worker: RunningWorker) -> openai.AsyncOpenAI:
-    client = async_http_client(worker.url, worker.policy)
+def async_client(worker: RunningWorker, **options: object) -> openai.AsyncOpenAI:
+    client = async_http_client(worker.url, worker.policy, **options)
     return openai.AsyncOpenAI(base_url=f"{worker.url}/v1", api_key="none", http_client=client, max_retries=0)
 
 
@@ -163,3 +164,40 @@ async def test_fifty_requests_at_once_answer_as_one_alone_would(worker: RunningW
 
         alone = await one()
         assert set(await asyncio.gather(*(one() for _ in range(50)))) == {alone}
+
+
+def test_answers_come_with_receipts_whole_and_streamed(worker: RunningWorker) -> None:
+    proofs: list[Proof] = []
+    with sync_client(worker, on_receipt=proofs.append) as client:
+        client.models.list()
+        assert proofs == []  # no model answered
+        client.chat.completions.create(model="faq", messages=QUESTION, temperature=0)  # type: ignore[call-overload]
+        stream = client.chat.completions.create(model="faq", messages=QUESTION, temperature=0, stream=True)  # type: ignore[call-overload]
+        assert len([chunk for chunk in stream if chunk.choices]) > 5
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model="faq", messages=[], max_tokens=1)
+    whole, streamed = (proof.receipt for proof in proofs)
+    assert whole.completion_tokens == streamed.completion_tokens > 5
+    assert proofs[1].response.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_stream_that_is_left_early_has_no_receipt(worker: RunningWorker) -> None:
+    proofs: list[Proof] = []
+    with sync_client(worker, on_receipt=proofs.append) as client:
+        stream = client.chat.completions.create(model="faq", messages=QUESTION, stream=True)  # type: ignore[call-overload]
+        next(iter(stream))
+        stream.close()
+    assert proofs == []
+
+
+async def test_async_streams_come_with_receipts(worker: RunningWorker) -> None:
+    proofs: list[Proof] = []
+    async with async_client(worker, on_receipt=proofs.append) as client:
+        stream = await client.chat.completions.create(  # type: ignore[call-overload]
+            model="sailor", messages=QUESTION, temperature=0, stream=True
+        )
+        async for _ in stream:
+            pass
+    (proof,) = proofs
+    assert proof.receipt.adapter is not None
+    assert proof.receipt.adapter.name == "sailor"
