@@ -32,7 +32,8 @@ class Configuration:
     `consent` is a file that the parties of a joint workload signed; its digest stands in the workload.
     `documents` maps names to places of text, which need a consent that says who may read them.
     `insecure_gpu`: the device computes on a GPU that no evidence vouches for ("cuda" unless the engine's
-    options name one), and the workload says so.
+    options name one), and the workload says so. `gpu_toll`: crossings to the device are as slow as on
+    confidential hardware.
     """
 
     model: Place
@@ -50,6 +51,7 @@ class Configuration:
     admitted: tuple[str, ...] = ()
     uploads: Path | None = None
     insecure_gpu: bool = False
+    gpu_toll: bool = False
     host: str = "127.0.0.1"
     port: int = 8420
 
@@ -114,6 +116,7 @@ class Configuration:
             "threshold": self.threshold,
             "admitted": list(self.admitted),
             "uploads": str(self.uploads) if self.uploads else None,
+            "gpu_toll": self.gpu_toll,
             "host": self.host,
             "port": self.port,
         }
@@ -137,6 +140,7 @@ class Configuration:
             threshold=table.get("threshold", 1),
             admitted=tuple(table.get("admitted", ())),
             uploads=Path(table["uploads"]) if table.get("uploads") else None,
+            gpu_toll=table.get("gpu_toll", False),
             host=table["host"],
             port=table["port"],
         )

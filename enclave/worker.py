@@ -46,6 +46,7 @@ from .gpu.bus import BusEnd, Descriptors, Side
 from .gpu.device.attested import judge_by
 from .gpu.device.engine import DeviceEngine
 from .gpu.device.keeper import DeviceKeeper, DeviceUnavailable, NotRestored
+from .gpu.link import Toll
 from .identity import Identity
 from .listening import listen
 from .memory import harden_process
@@ -308,8 +309,9 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     identity = Identity()
     dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
     log.info("raw keys are in %s memory; core dumps are %s", identity.memory, dumps)
-    engine = DeviceEngine()
-    keeper = _keeper(table, link, engine)
+    toll = Toll() if configuration.gpu_toll else None
+    engine = DeviceEngine(ahead=2 if toll else 1)
+    keeper = _keeper(table, link, engine, toll)
 
     def on_device(configuration: Configuration, files: ModelFiles) -> ErasableEngine:
         engine.load_model(files, configuration.engine)
@@ -351,9 +353,11 @@ _REFUSALS = (
 )
 
 
-def _keeper(table: Mapping[str, Any], link: ProcessorLink, engine: DeviceEngine) -> DeviceKeeper:
+def _keeper(
+    table: Mapping[str, Any], link: ProcessorLink, engine: DeviceEngine, toll: Toll | None
+) -> DeviceKeeper:
     """Who minds the first of the machine's devices."""
     policy, collateral = Policy.from_toml(table["gpu_policy"]), SimulatedCollateral(link)
     end = BusEnd(Descriptors.of(table["buses"][0]), Side.WORKER)
     judge = judge_by(policy, collateral.current, lambda: datetime.now(UTC))
-    return DeviceKeeper(end, judge, engine, reset=lambda: link.reset(0))
+    return DeviceKeeper(end, judge, engine, reset=lambda: link.reset(0), toll=toll)

@@ -229,6 +229,10 @@ def serve(
         Path | None, typer.Option(help="Directory for what admitted owners upload: ciphertext.")
     ] = None,
     insecure_gpu: InsecureGpu = False,
+    gpu_toll: Annotated[
+        bool,
+        typer.Option("--gpu-toll", help="Make crossings to the device as slow as on confidential hardware."),
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
@@ -250,6 +254,7 @@ def serve(
         admitted=admit_owner or [],
         uploads=uploads,
         insecure_gpu=insecure_gpu,
+        gpu_toll=gpu_toll,
     )
     _leave(serving.serve(settings, host, port, write_policy))
 

@@ -45,6 +45,7 @@ class Settings:
     admitted: Sequence[Path] = ()
     uploads: Path | None = None
     insecure_gpu: bool = False
+    gpu_toll: bool = False
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
@@ -68,6 +69,7 @@ class Settings:
             admitted=tuple(_owner(path) for path in self.admitted),
             uploads=_folder(self.uploads) if self.uploads else None,
             insecure_gpu=self.insecure_gpu,
+            gpu_toll=self.gpu_toll,
             host=host,
             port=port,
         )

@@ -1,18 +1,20 @@
 """A model's files across the link: the device asks for ranges, the worker sends them as bulk objects.
 
 The device opens each chunk straight into the place where the weights will stay. The worker seals the next
-chunk while the last is in flight: the bulk ring holds several.
+chunk while the last is in flight, and makes the one after that on another thread.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from enclave.files import FilesError, ModelFiles
-from enclave.gpu.link import Link, TransferAborted
+from enclave.gpu.link import Link, TransferAborted, ahead
 
 from .messages import ReadFile, encode
 
 PIECE: Final = 1 << 19
+BUFFERS: Final = 4
+"""One is read into or decrypted into while others wait for their turn, and one is sealed."""
 READ_TIMEOUT: Final = 60.0
 
 
@@ -75,14 +77,16 @@ def send_range(link: Link, files: ModelFiles, wanted: ReadFile, failed: Callable
     Raises LinkError. The device learns that the object is void, and fails to load.
     """
 
+    long = wanted.length > BUFFERS * PIECE
+    buffers = [memoryview(bytearray(min(PIECE, wanted.length))) for _ in range(BUFFERS if long else 1)]
+
     def pieces() -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(PIECE, wanted.length)))
-        for offset in range(wanted.offset, wanted.offset + wanted.length, PIECE):
-            piece = buffer[: min(PIECE, wanted.offset + wanted.length - offset)]
+        for number, offset in enumerate(range(wanted.offset, wanted.offset + wanted.length, PIECE)):
+            piece = buffers[number % len(buffers)][: min(PIECE, wanted.offset + wanted.length - offset)]
             files.fill(wanted.name, offset, piece)
             yield piece
 
     try:
-        link.send_bulk(pieces(), timeout=READ_TIMEOUT)
+        link.send_bulk(ahead(pieces(), BUFFERS - 2) if long else pieces(), timeout=READ_TIMEOUT)
     except FilesError as error:
         failed(error)

@@ -10,7 +10,7 @@ from typing import Final
 from attestation import DeviceEvidence
 from attestation.binding import sha256
 from enclave.gpu.bus import BusEnd, LinkError
-from enclave.gpu.link import Link, SpdmPort
+from enclave.gpu.link import Link, SpdmPort, Toll, TolledLink
 from enclave.gpu.spdm import Judge, SpdmError
 from enclave.tee.interface import EvidenceUnavailable
 
@@ -40,7 +40,8 @@ class NotRestored(Exception):
 class DeviceKeeper:
     """One device's session, over a bus end of the worker's side. Implements `tee.Device`.
 
-    `reset` asks for the device to be restarted: one that does not answer will not do it by itself.
+    `reset` asks for the device to be restarted: one that does not answer will not do it by itself. `toll`
+    makes crossings as slow as on confidential hardware.
     """
 
     tee = TEE
@@ -53,9 +54,10 @@ class DeviceKeeper:
         *,
         reset: Callable[[], None] = lambda: None,
         attach_timeout: float = ATTACH,
+        toll: Toll | None = None,
     ) -> None:
         self._end, self._judge, self._engine, self._reset = end, judge, engine, reset
-        self._attach_timeout = attach_timeout
+        self._attach_timeout, self._toll = attach_timeout, toll
         self._gpu: AttestedGpu | None = None
         self._link: Link | None = None
         self._session = ""
@@ -113,7 +115,11 @@ class DeviceKeeper:
         session = attest(exchange, self._judge)
         secret = session.export_master_secret()
         try:
-            link = Link(self._end, secret, int.from_bytes(session.id, "little"))
+            number = int.from_bytes(session.id, "little")
+            toll = self._toll
+            link = (
+                TolledLink(self._end, secret, number, toll=toll) if toll else Link(self._end, secret, number)
+            )
         finally:
             secret[:] = bytes(len(secret))
         self._link = link

@@ -8,9 +8,8 @@ from enclave.gpu.bus import LinkError as LinkError
 from enclave.gpu.bus import LinkTimeout as LinkTimeout
 from enclave.gpu.bus import Reason as Reason
 
+from .ahead import ahead as ahead
 from .bulk import TransferAborted as TransferAborted
-from .copying import CopyWorker as CopyWorker
-from .copying import ahead as ahead
 from .kinds import Kind as Kind
 from .link import Link as Link
 from .plain import SpdmPort as SpdmPort
