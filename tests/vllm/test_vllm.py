@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig
 
+from client.artifacts.seal import seal
 from enclave.engine.interface import EngineOptions
 from enclave.files import DirectoryFiles
 from enclave.text import TextModel
 from enclave.text.grammar import of_schema
 from enclave.text.json_schema import accept
+from tests.artifacts.made import order
 from tests.engine.models import drain, expected, save_model
 from tests.running import FAQ, ROOT
 from tests.vllm.jobs import request
@@ -160,6 +162,15 @@ def test_no_weights_were_written_anywhere_and_what_was_is_gone() -> None:
     assert not [name for name in found["files"] if name.endswith((".safetensors", ".bin", ".pt"))]
     assert found["removed"]
     assert found["context"] == 1024
+
+
+def test_a_sealed_model_is_read_straight_into_vllm_and_erased(tmp_path: Path) -> None:
+    seal(order(FAQ, name="faq", chunk_size=1 << 18), tmp_path / "sealed")
+    assert not any(path.suffix == ".safetensors" for path in (tmp_path / "sealed").iterdir())
+    found = probe([[job("q0", QUESTIONS[0])]], sealed=str(tmp_path / "sealed"), adapters={})
+    assert found["answers"]["q0"]["tokens"] == ours()["tokens"]["q0"]
+    assert found["left"] == [0.0]
+    assert not [name for name in found["files"] if name.endswith(".safetensors")]
 
 
 def test_several_processes_are_fed_through_the_socket(tmp_path: Path) -> None:

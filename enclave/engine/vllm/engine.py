@@ -83,6 +83,20 @@ class VllmEngine:
             feeder.close()
         return cls(engine, place, feeder, options)
 
+    @property
+    def weights_memory(self) -> str:
+        """Where the weights are: vLLM allocates, in this process or its children."""
+        return "vLLM's"
+
+    def erase(self) -> None:
+        """Overwrite the base model's parameters with zeros. The engine is of no use afterwards.
+
+        On a CPU vLLM has packed some of them into memory that cannot be reached: end the process too.
+        """
+        from .loader import overwrite
+
+        self._engine.apply_model(overwrite)
+
     def close(self) -> None:
         """Stop vLLM and remove its small files."""
         self._engine.engine_core.shutdown()

@@ -55,6 +55,16 @@ def stream(files: ModelFiles) -> Iterator[tuple[str, torch.Tensor]]:
             yield place.name, _tensor(files, name, place)
 
 
+def overwrite(model: torch.nn.Module) -> float:
+    """Zero every parameter and buffer; the largest magnitude that is left, which is 0."""
+    left = 0.0
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.zero_()
+            left = max(left, float(tensor.abs().max()) if tensor.numel() else 0.0)
+    return left
+
+
 def _tensor(files: ModelFiles, name: str, place: Place) -> torch.Tensor:
     tensor = torch.empty(place.shape, dtype=place.dtype)
     if place.size:
