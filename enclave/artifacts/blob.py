@@ -1,6 +1,7 @@
 """Sealed artifacts in Azure Blob Storage. Needs the extra [azure]; imported where it is used."""
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from sealing.artifact import CHUNKS_NAME, MANIFEST_NAME, MAX_MANIFEST
@@ -10,20 +11,27 @@ from .stores import StoreError
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
+AZURE: Final = re.compile(
+    r"[a-z0-9-]+(\.blob\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)|\.z\d+\.blob\.storage\.azure\.net)"
+)
+"""Where a token of the machine's identity may be sent: whoever is named elsewhere could use it, and ask for
+one for any service in its challenge."""
+
 
 class BlobStore:
     """An artifact at https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX.
 
     With a query (a shared access signature) that is the credential; else azure-identity finds one: the
-    managed identity of the machine, or the environment's.
+    managed identity of the machine, or the environment's. It is shown to Azure's own hosts alone.
     """
 
     distant = True
 
     def __init__(self, url: str, *, credential: Any = None) -> None:
-        """Raises StoreError without the extra [azure]. Asks nobody yet."""
+        """Raises StoreError without the extra [azure], or for a host that is shown no credential."""
         self._parts = urlsplit(url)
         if credential is None and not self._parts.query:
+            self._check_host()
             credential = _default_credential()
         self._manifest = self._client(MANIFEST_NAME, credential)
         self._chunks = self._client(CHUNKS_NAME, credential)
@@ -44,6 +52,13 @@ class BlobStore:
     def close(self) -> None:
         self._manifest.close()
         self._chunks.close()
+
+    def _check_host(self) -> None:
+        if self._parts.scheme != "https" or not AZURE.fullmatch(self._parts.netloc):
+            raise StoreError(
+                f"{self.label} is not Azure's: this machine's identity is not shown there; give the address"
+                " of a blob in Azure, or one with a shared access signature"
+            )
 
     def _client(self, name: str, credential: Any) -> "BlobClient":
         try:

@@ -10,7 +10,7 @@ import pytest
 from client.artifacts.seal import seal
 from enclave.artifacts.desk import OwnersDesk
 from enclave.artifacts.sealed_files import ArtifactError, SealedFiles, read_signed
-from enclave.artifacts.stores import DirectoryStore
+from enclave.artifacts.stores import DirectoryStore, StoreError
 from enclave.artifacts.uploads import Uploads
 from sealing import cose
 from sealing.artifact import ReleasedSecret, SignedManifest
@@ -187,3 +187,39 @@ async def test_a8_only_an_adapters_owner_orders_it_loaded(disk: Disk, tmp_path: 
     with pytest.raises(ArtifactError, match="holds a model, not an adapter"):
         await desk()._order(good.sign(OWNER))
     assert not loaded
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://evil.example/container",
+        "http://account.blob.core.windows.net/container",
+        "https://account.blob.core.windows.net.evil.example/container",
+        "https://account.blob.core.windows.net@evil.example/container",
+        "https://evil.example\\.blob.core.windows.net/container",
+        "https://account.blob.core.windows.net:8443/container",
+        "https://evilblob.core.windows.net/container",
+    ],
+)
+async def test_a9_the_machines_identity_is_shown_to_no_host_of_an_owners_choice(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def identity() -> None:
+        asked.append(host)
+        raise StoreError("an identity was looked for")
+
+    monkeypatch.setattr("enclave.artifacts.blob._default_credential", identity)
+    made: Any = {"application": None, "library": None, "runner": None, "uploads": None}
+    owners = [cose.Signer.of(OWNER).hash]
+    desk = OwnersDesk(owners=owners, keyset=lambda: bytes(32), clock=lambda: 1000, **made)
+    ordered = AdapterOrder(
+        do=Do.LOAD, name="a", artifact=bytes(16), place=f"azblob:{host}", keyset=bytes(32), created=1000
+    )
+    with pytest.raises(StoreError, match="identity is not shown there"):
+        await desk._order(ordered.sign(OWNER))
+    assert not asked
+    azure = replace(ordered, place="azblob:https://account.blob.core.windows.net/container")
+    with pytest.raises(StoreError, match="an identity was looked for"):
+        await desk._order(azure.sign(OWNER))
