@@ -58,23 +58,35 @@ def why_not() -> str | None:
     return None
 
 
+def read(pid: int, address: int) -> tuple[bytes, bytes]:
+    """What process_vm_readv(2) and /proc/PID/mem give of a process's memory."""
+    return _vm_readv(pid, address), _proc_mem(pid, address)
+
+
 def vm_readv(victim: Victim) -> bytes:
     """process_vm_readv(2)."""
+    return _vm_readv(victim.pid, victim.address)
 
+
+def proc_mem(victim: Victim) -> bytes:
+    """/proc/PID/mem."""
+    return _proc_mem(victim.pid, victim.address)
+
+
+def _vm_readv(pid: int, address: int) -> bytes:
     class Range(ctypes.Structure):
         _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
     buffer = ctypes.create_string_buffer(SIZE)
     here = Range(ctypes.cast(buffer, ctypes.c_void_p), SIZE)
-    there = Range(victim.address, SIZE)
-    done = _libc.process_vm_readv(victim.pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    there = Range(address, SIZE)
+    done = _libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
     return buffer.raw if done == SIZE else b""
 
 
-def proc_mem(victim: Victim) -> bytes:
-    """/proc/PID/mem."""
-    with suppress(OSError), open(f"/proc/{victim.pid}/mem", "rb", 0) as memory:
-        return os.pread(memory.fileno(), SIZE, victim.address)
+def _proc_mem(pid: int, address: int) -> bytes:
+    with suppress(OSError), open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        return os.pread(memory.fileno(), SIZE, address)
     return b""
 
 

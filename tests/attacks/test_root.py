@@ -4,6 +4,7 @@ Every cell is tried, against ordinary, locked and memfd_secret memory. The first
 it cannot be read, the attack itself is broken.
 """
 
+import contextlib
 import os
 import re
 import resource
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from enclave.identity import Identity
 from enclave.memory import Kind, MemoryUnavailable, SecretMemory
 from tests.attacks import root
 from tests.attacks.root import Attack, Victim
+from tests.running import RunningWorker
 
 REASON = root.why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
@@ -124,3 +127,38 @@ def test_g14_an_open_descriptor_of_secret_memory_would_be_stolen(tmp_path: Path)
     with victim("memfd_secret", tmp_path, code) as process:
         assert root.steal_descriptor(process) == process.expected
         assert root.vm_readv(process) == b""
+
+
+def below(pid: int) -> list[int]:
+    """Every process that descends from `pid`."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+def areas(pid: int, name: str) -> list[int]:
+    """Where memory of this name begins in a process."""
+    with open(f"/proc/{pid}/maps") as maps:
+        return [int(line.split("-")[0], 16) for line in maps if line.rstrip().endswith(name)]
+
+
+def test_g14_keys_of_a_running_worker_and_its_device_are_out_of_reach(worker: RunningWorker) -> None:
+    """The real processes: their secret memory refuses what their ordinary memory (the control) allows."""
+    if Identity().memory is not Kind.MEMFD_SECRET:
+        pytest.skip("this kernel has no memfd_secret (secretmem.enable)")
+    guarded = 0
+    for pid in below(worker.pid):
+        places = areas(pid, "/secretmem (deleted)")
+        for address in places:
+            assert root.read(pid, address) == (b"", b"")
+        if places:
+            (heap, *_) = areas(pid, "[heap]")
+            direct, file = root.read(pid, heap)
+            assert len(direct) == len(file) == root.SIZE
+            guarded += 1
+    assert guarded >= 2  # worker and device
