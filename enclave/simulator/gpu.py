@@ -39,11 +39,22 @@ _VALID = (datetime(2022, 1, 1, tzinfo=UTC), datetime(2075, 1, 1, tzinfo=UTC))
 _OCSP_VALIDITY = timedelta(days=1)
 _DEVICE_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.412.274.1")
 _SHA384_OID = bytes.fromhex("0609608648016503040202")
-_FIRMWARE = tuple(
-    f"packages/enclave/{name}"
-    for name in ("engine/", "gpu/", "files.py", "memory.py", "simulator/bootstrap.py", "simulator/gpu.py")
+_FIRMWARE = (
+    *("sites/", "stdlib/", "python/", "packages/attestation/", "packages/sealing/"),
+    *(
+        f"packages/enclave/{name}"
+        for name in (
+            "__init__.py",
+            "engine/",
+            "gpu/",
+            "simulator/",
+            "files.py",
+            "memory.py",
+            "model_files.py",
+        )
+    ),
 )
-_LIBRARIES = frozenset({"llguidance", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers"})
+"""Names of what a device may load: of our packages what its process imports, of all others everything."""
 _SECRET_SIZE = 64
 _ORDER: Final = int(
     "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16
@@ -63,8 +74,10 @@ _FLAGS: Final = {Mode.CONFIDENTIAL: 0x00, Mode.DEBUG: 0x10, Mode.OFF: 0xC0}
 
 
 def device_code(measured: CodeMeasurement) -> bytes:
-    """SHA-384 over the measured files that a device runs: engine, link, and the libraries under them."""
-    lines = (f"{entry.name} {entry.sha256}\n" for entry in measured.entries if _runs_on_device(entry.name))
+    """SHA-384 over the measured files that a device runs: engine, link, and all libraries under them."""
+    lines = (
+        f"{entry.name} {entry.sha256}\n" for entry in measured.entries if entry.name.startswith(_FIRMWARE)
+    )
     return hashlib.sha384("".join(lines).encode()).digest()
 
 
@@ -78,12 +91,6 @@ def measurement_blocks(code: bytes) -> tuple[Measurement, ...]:
 def measurement_digest(code: bytes) -> bytes:
     """SHA-384 of the measurement record: what a policy's [nvidia_gpu] measurements list."""
     return hashlib.sha384(b"".join(block.to_bytes() for block in measurement_blocks(code))).digest()
-
-
-def _runs_on_device(entry: str) -> bool:
-    parts = entry.split("/", 3)  # "sites/0/torch/..."
-    installed = parts[0] == "sites" and len(parts) > 3 and parts[2] in _LIBRARIES
-    return installed or entry.startswith(_FIRMWARE)
 
 
 @dataclass(slots=True)

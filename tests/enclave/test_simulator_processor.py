@@ -96,7 +96,7 @@ def test_a_worker_is_measured_started_and_believed(tree: Tree, monkeypatch: pyte
     assert str(tree.root) not in facts["path"]
     assert (facts["aiohttp"], facts["client"], facts["tests"]) == (True, False, False)
 
-    other = tree.root / "sealing" / "padding.py"
+    other = tree.root / "enclave" / "gateway" / "desk.py"
     other.write_text(other.read_text() + "# one line\n")
     changed = tree.measured()
     repinned = policy(measurement=changed.digest, code=device_code(changed), devices=2)
