@@ -29,7 +29,7 @@ PROMPT = 32
 
 def ours() -> Callable[[int], None]:
     """Our engine, answering so many requests."""
-    engine = load()
+    engine = load(kv_tokens=32 * 1024)
 
     def answer(count: int) -> None:
         for row, prompt in enumerate(prompts(count, PROMPT)):
