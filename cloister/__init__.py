@@ -37,11 +37,13 @@ from client.errors import (
     ClientError,
     InsecureAddress,
     NoUsableKey,
+    ReceiptRefused,
     ShapeMismatch,
     Unreachable,
     WorkerBusy,
     WorkerRefused,
 )
+from client.receipts import Proof
 from client.sdk import Answer, AsyncClient
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ __all__ = [
     "Outcome",
     "Policy",
     "PolicyError",
+    "Proof",
+    "ReceiptRefused",
     "Rejected",
     "Result",
     "Roots",

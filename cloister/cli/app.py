@@ -196,6 +196,23 @@ def chat(policy: PolicyFile, url: Url = DEFAULT_URL, model: Model = None, token:
 
 
 @app.command()
+def search(
+    documents: Annotated[str, typer.Argument(help="What the consent calls the documents.")],
+    words: Annotated[str, typer.Argument(help="What to look for; passages that share words are quoted.")],
+    policy: PolicyFile,
+    party: Annotated[str, typer.Option("--as", help="The party that asks, as the consent names it.")],
+    key: Annotated[Path, typer.Option(help="PEM file of the key that it signed the consent with.")],
+    url: Url = DEFAULT_URL,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Most passages to quote.")] = 5,
+) -> None:
+    """Quote passages of documents that a worker holds under a consent, with file and lines."""
+    from . import searching
+
+    wanted = searching.Wanted(documents=documents, words=words, party=party, key=key, limit=limit)
+    _leave(searching.run(wanted, policy, url))
+
+
+@app.command()
 def serve(
     model: ModelDir = None,
     name: Annotated[

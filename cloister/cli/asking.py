@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from attestation import ExitCode, Policy, Verdict
+from attestation import ExitCode, Policy
 from client.blocking import Client
 
 NOTES = Console(stderr=True, highlight=False)
@@ -29,12 +29,12 @@ def ask(
             question, model=model, receipt=receipt is not None, temperature=temperature, **options
         )
         for piece in answer:
-            _write(piece)
-        _write("\n")
+            write(piece)
+        write("\n")
         if receipt is not None and answer.receipt is not None:
             files = answer.receipt.save(receipt)
             NOTES.print(f"receipt: {', '.join(map(str, files))}", style="dim", markup=False)
-    return _close(verdict)
+    return close(simulated=verdict.simulated)
 
 
 def chat(policy: Path, url: str, model: str | None, token: str | None) -> int:
@@ -47,11 +47,11 @@ def chat(policy: Path, url: str, model: str | None, token: str | None) -> int:
             turns.append({"role": "user", "content": question})
             pieces: list[str] = []
             for piece in client.stream(turns, model=model, temperature=0.0):
-                _write(piece)
+                write(piece)
                 pieces.append(piece)
-            _write("\n")
+            write("\n")
             turns.append({"role": "assistant", "content": "".join(pieces)})
-    return _close(verdict)
+    return close(simulated=verdict.simulated)
 
 
 def _question() -> str:
@@ -61,14 +61,16 @@ def _question() -> str:
         return ""
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
+    """Print what came from a worker."""
     # A model can be talked into writing escape sequences; a terminal must not obey them.
     sys.stdout.write("".join(c for c in text if c.isprintable() or c in "\n\t"))
     sys.stdout.flush()
 
 
-def _close(verdict: Verdict) -> int:
-    if verdict.simulated:
+def close(*, simulated: bool) -> int:
+    """The exit code of an exchange that went well, after the warning that it may need."""
+    if simulated:
         NOTES.print(
             "SIMULATED: this worker runs on no confidential hardware and protects nothing", style="yellow"
         )

@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from sealing.consent import Consent, Manifest
-    from sealing.cose import Signer, SigningKey
 
 app = typer.Typer(name="consent", help="What several parties agree to run together.", no_args_is_help=True)
 
@@ -29,11 +28,12 @@ def new(
     out: Annotated[Path, typer.Option(help="Where to write the consent, for the parties to sign.")],
 ) -> None:
     """Write a consent that nobody has signed yet."""
+    from client.artifacts.keys import read_signer
     from client.consenting import manifest_from_terms
     from sealing.consent import Consent
 
     text = _read(terms, MAX_TERMS).decode("utf-8", "replace")
-    manifest = manifest_from_terms(text, lambda name: _public_key(terms.parent / name))
+    manifest = manifest_from_terms(text, lambda name: read_signer(terms.parent / name))
     out.write_bytes(Consent(manifest=manifest).to_bytes())
     _show(manifest, {party.name: "missing" for party in manifest.parties})
     sys.stdout.write(f"written to {out}; each party signs it with `cloister consent sign`\n")
@@ -42,13 +42,17 @@ def new(
 @app.command("sign")
 def sign(
     consent: ConsentFile,
-    key: Annotated[Path, typer.Option(help="PEM file of a party's private key (Ed25519 or P-384).")],
+    key: Annotated[Path, typer.Option(help="PEM file of a party's private key, see `cloister owner-key`.")],
     out: Annotated[
         Path | None, typer.Option(help="Where to write it; over the file itself if left out.")
     ] = None,
 ) -> None:
     """Read what is agreed to, and sign it with one party's key."""
-    signed = _consent(consent).signed_by(_private_key(key))
+    from client.artifacts.keys import read_owner_key
+
+    from .sealing import passphrase
+
+    signed = _consent(consent).signed_by(read_owner_key(key, passphrase=passphrase()))
     (out or consent).write_bytes(signed.to_bytes())
     _show(signed.manifest, signed.standing())
 
@@ -86,39 +90,6 @@ def _consent(path: Path) -> "Consent":
         return Consent.from_bytes(_read(path, MAX_FILE))
     except MalformedDocument as error:
         raise MalformedEvidence(f"{path} is not a consent: {error}") from None
-
-
-def _private_key(path: Path) -> "SigningKey":
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    from client.errors import TermsError
-
-    try:
-        key = load_pem_private_key(_read(path, MAX_TERMS), None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise TermsError(f"{path} is not a private key in PEM without a password") from None
-    if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
-        raise TermsError(f"{path} is neither an Ed25519 nor a P-384 key")
-    return key
-
-
-def _public_key(path: Path) -> "Signer":
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    from client.errors import TermsError
-    from sealing.cose import Signer
-
-    try:
-        key = load_pem_public_key(_read(path, MAX_TERMS))
-    except (ValueError, UnsupportedAlgorithm):
-        raise TermsError(f"{path} is not a public key in PEM") from None
-    if not isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
-        raise TermsError(f"{path} is neither an Ed25519 nor a P-384 key")
-    return Signer.of(key)
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -25,13 +25,13 @@ _SHOWN_EVERY = 2.0
 
 def new_key(file: Path, *, p384: bool) -> None:
     """Make a signing key and its public half."""
-    signer = keys.new_owner_key(file, p384=p384, passphrase=_passphrase())
+    signer = keys.new_owner_key(file, p384=p384, passphrase=passphrase())
     typer.echo(f"{file}: keep it secret\n{file}.pub: give it away\nowner {signer.hash.hex()}")
 
 
 def show_key(file: Path) -> None:
     """Print an owner key hash."""
-    typer.echo(keys.read_signer(file, passphrase=_passphrase()).hash.hex())
+    typer.echo(keys.read_signer(file, passphrase=passphrase()).hash.hex())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class SealWords:
     def order(self) -> SealOrder:
         """The order; OwnerError names the word that does not fit."""
         kind = _kind(self.kind) if self.kind else kind_of(self.directory)
-        owner = keys.read_owner_key(self.owner, passphrase=_passphrase())
+        owner = keys.read_owner_key(self.owner, passphrase=passphrase())
         old = read_manifest(self.supersedes).manifest if self.supersedes else None
         return SealOrder(
             directory=self.directory,
@@ -183,7 +183,8 @@ def _base(word: str | None, kind: Kind) -> bytes | None:
     return root
 
 
-def _passphrase() -> bytes | None:
+def passphrase() -> bytes | None:
+    """What owners' keys are encrypted with, from the environment; None if they are not."""
     return os.environ[PASSPHRASE].encode() if os.environ.get(PASSPHRASE) else None
 
 

@@ -16,7 +16,7 @@ from sealing.errors import ConsentRefused
 
 from .admission import check_loaded
 from .callers import caller
-from .rules import RuleBroken, govern
+from .rules import RuleBroken, govern, knows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,8 +40,11 @@ class ConsentLayer:
             if scope["method"] in ("GET", "HEAD") and scope["path"].startswith("/v1/models"):
                 await self.application(scope, receive, send)
                 return
+            found = PATH.fullmatch(scope["path"])
+            if not found and not knows(scope["path"]):
+                raise RuleBroken(None, f"the consent in force does not allow {scope['path'][:128]}")
             table = _object((await receive()).get("body", b""))  # the gateway hands it over at once
-            if found := PATH.fullmatch(scope["path"]):
+            if found:
                 page = self._searched(unquote(found[1]), scope, table)
                 await _answer(send, 200, page)
                 return

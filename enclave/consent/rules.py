@@ -22,6 +22,11 @@ class RuleBroken(Exception):
         self.param = param
 
 
+def knows(path: str) -> bool:
+    """Whether there are rules for a call of `path`."""
+    return path in _HANDLERS
+
+
 def govern(rules: OutputRules, path: str, request: Table) -> Table:
     """`request` (the JSON of a call of `path`) under `rules`. Raises RuleBroken."""
     handler = _HANDLERS.get(path)

@@ -182,6 +182,9 @@ async def test_c8_passages_are_quoted_to_their_readers_alone(joint: RunningWorke
         (first, *_) = await search(client, "letters", "When was the patient readmitted?")
     assert (first.path, first.first, first.last) == ("april.txt", 3, 4)
     assert first.text == f"{LETTER}\nto be seen again."
+    by = ("-p", str(joint.policy_file), "-u", joint.url, "--as", "hospital")
+    done = cloister("search", "letters", "readmitted", *by, "--key", str(agreed.parent / "hospital.key"))
+    assert (done.returncode, done.stdout.splitlines()[0]) == (3, "april.txt, lines 3-4"), done.stderr
     # Another party of the consent in the reader's name, and nobody at all.
     for other in (token(agreed, "lab"), None):
         async with AsyncClient(joint.url, joint.policy, token=other) as client:
