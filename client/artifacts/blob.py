@@ -97,5 +97,9 @@ def _credential() -> Any:
 
 
 def _reason(error: Exception) -> str:
+    """Why, without what the message may quote of an address's signature."""
+    from azure.core.exceptions import ServiceRequestError
+
     code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or type(error).__name__)
+    unreached = "it cannot be reached" if isinstance(error, ServiceRequestError) else type(error).__name__
+    return str(getattr(code, "value", code) or unreached)
