@@ -136,14 +136,20 @@ class Control(Session):
     def close(self) -> None:
         """End the session in good order: the other end learns that it was meant. May be called again."""
         if self.broken is None:
-            try:
-                with self._out:
-                    slot, header = self._out.reserve(FAREWELL_SECONDS), word(Kind.CLOSE, 0)
-                    slot[:TAG] = self._sealer.seal(b"", header)
-                    self._out.publish(header)
-            except LinkError:
-                pass  # the ring stays full or the session is dead: the other end will see that we are gone
+            # A full ring, a sender that holds it, a dead session: the other end will see that we are gone.
+            with suppress(LinkError):
+                self._say_farewell()
             self._fail(LinkBroken(Reason.CLOSED))
+
+    def _say_farewell(self) -> None:
+        ring, header = self._out, word(Kind.CLOSE, 0)
+        ring.wait_turn(FAREWELL_SECONDS)
+        try:
+            slot = ring.reserve(FAREWELL_SECONDS)
+            slot[:TAG] = self._sealer.seal(b"", header)
+            ring.publish(header)
+        finally:
+            ring.turn.append(True)
 
     def _receive(self, timeout: float) -> tuple[Kind, bytes]:
         ring = self._in

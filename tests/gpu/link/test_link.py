@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -211,6 +212,17 @@ def test_a_session_closed_in_good_order_says_so() -> None:
         assert device.receive()[1] == b"last"
         assert broken(Beside(device.receive)) is Reason.CLOSED
         assert broken(Beside(worker.receive)) is Reason.CLOSED
+
+
+def test_closing_does_not_wait_for_a_sender_that_is_stuck() -> None:
+    with two_links() as (_, worker, _device):
+        stuck = Beside(lambda: [worker.send(b"x", timeout=10.0) for _ in range(9)])
+        while worker.statistics().control_sent < SMALL.control_slots:
+            time.sleep(0.001)
+        begin = time.monotonic()
+        worker.close()
+        assert time.monotonic() - begin < 3.0
+        assert broken(stuck) is Reason.CLOSED
 
 
 def test_after_a_broken_session_both_ends_meet_again() -> None:
