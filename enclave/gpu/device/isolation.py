@@ -35,21 +35,32 @@ def leave_network() -> str:
 def leave_user(number: int) -> str:
     """Become user and group `number`, for good, if this is root and that user can still import modules.
 
-    Locked memory is unlimited afterwards as before. Re-arm what the kernel clears with the user, such as the
-    parent-death signal.
+    Locked memory is raised to the limit that the machine grants, which other users than root are held to.
+    Re-arm what the kernel clears with the user, such as the parent-death signal.
     """
     if os.geteuid() != 0:
         return f"the worker's ({os.geteuid()}): only root can change it"
     if unreadable := _unreadable(number):
         return f"root: {unreadable} is closed to other users"
+    _raise_locked_memory()
     try:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         os.setgroups([])
         os.setresgid(number, number, number)
         os.setresuid(number, number, number)
     except OSError as error:
         return f"root ({error.strerror})"
+    os.environ |= {"HOME": "/nonexistent", "USER": f"gpu{number}", "LOGNAME": f"gpu{number}"}
     return f"its own ({number})"
+
+
+def _raise_locked_memory() -> None:
+    unlimited = resource.RLIM_INFINITY
+    for limit in (unlimited, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]):
+        try:
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return
+        except (ValueError, OSError):
+            continue  # a root without the right to raise limits
 
 
 def _unreadable(number: int) -> str | None:
