@@ -125,7 +125,7 @@ class AdapterSet:
         where = {name: slot for slot, name in enumerate(self._order)}
         pieces = [(where[name], rows) for name, rows in plan.adapted if rows.stop - rows.start > 1]
         rows_of = [decoding[name] for name in self._order[: len(decoding)]]
-        return Routing(self._slots, pieces, rows_of, self._device)
+        return Routing(self._slots, len(plan.positions), pieces, rows_of, self._device)
 
     def _compact(self, wanted: dict[str, list[int]]) -> list[str]:
         """The order of the first slots: those in place already stay where they are."""

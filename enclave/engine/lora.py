@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..memory import SecretMemory
 from .adapter_files import Layer
+from .interface import ModelRefused
 from .tensors import ANYWHERE
 
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -116,9 +117,15 @@ class Routing:
     """One step's rows by adapter: pieces of prompts, and decoding rows over the first `groups` slots."""
 
     def __init__(
-        self, slots: Slots, pieces: Iterable[tuple[int, slice]], rows: list[list[int]], device: torch.device
+        self,
+        slots: Slots,
+        tokens: int,
+        pieces: Iterable[tuple[int, slice]],
+        rows: list[list[int]],
+        device: torch.device,
     ) -> None:
         """`pieces` are (slot, rows); `rows` are the decoding rows of slot 0, 1, ... with none left out."""
+        self._shape = (tokens, 1)
         self._views = slots.views
         self._pieces = list(pieces)
         self._groups = len(rows)
@@ -134,9 +141,14 @@ class Routing:
         self._targets = self._rows if self._real is None else self._rows[self._real]
 
     def add(self, path: str, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
-        """Add what the adapters make of `inputs` [tokens, 1, inputs] to `outputs` [tokens, 1, outputs]."""
+        """Add what the adapters make of `inputs` [tokens, 1, inputs] to `outputs` [tokens, 1, outputs].
+
+        Raises ModelRefused if the layer is given other rows than the step's, as experts of a mixture are.
+        """
         if path not in self._views:
             return
+        if inputs.shape[:-1] != self._shape:
+            raise ModelRefused(f"layer {path} does not see every row of a step: adapters cannot change it")
         found = outputs[:, 0]
         for slot, rows in self._pieces:
             down, up = self._views[path]

@@ -222,6 +222,22 @@ def test_an_adapter_at_rest_is_ciphertext_and_leaves_no_weights_behind(
     assert not slots._store.any()
 
 
+def test_a_layer_that_sees_other_rows_than_the_steps_is_not_changed_silently(
+    llama: Path, adapters: dict[str, Path]
+) -> None:
+    engine = load(llama)
+    engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
+    layer = engine._forward._model.model.layers[0].mlp.down_proj
+    # Flat rows, as a mixture's experts get them.
+    layer.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1),))
+    layer.register_forward_hook(lambda _, args, output: output[:, None])
+    engine.submit(request("x", PROMPTS[0], adapter="pirate"))
+    engine.submit(request("y", PROMPTS[0]))
+    tokens, ends = drain(engine)
+    assert (ends["x"].finish, ends["x"].error) == ("error", "the engine's step failed (ModelRefused)")
+    assert tokens["y"] == expected(llama, PROMPTS[0], 12)
+
+
 def test_sealed_weights_that_were_changed_in_memory_are_not_used(
     llama: Path, adapters: dict[str, Path]
 ) -> None:
