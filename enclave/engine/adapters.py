@@ -74,6 +74,14 @@ class AdapterSet:
             if self._slots is not None:
                 self._open(name, self._slots, place)
 
+    def erase(self) -> None:
+        """Overwrite resident adapters and the key of the others."""
+        if self._slots is not None:
+            for place in range(self._slots.count):
+                self._slots.erase(place)
+        self._order.clear()
+        self._key.close()
+
     def load(self, name: str, files: ModelFiles) -> None:
         """Read, check and seal a LoRA adapter under `name`.
 

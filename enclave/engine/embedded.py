@@ -191,9 +191,11 @@ class EmbeddedEngine:
         self._pool.forget_cached()  # another adapter of this name must not find blocks that this one read
 
     def erase(self) -> None:
-        """Overwrite the base model's weights. The engine is of no use afterwards."""
-        for memory in self._loaded.memory:
-            memory.close()
+        """Overwrite weights, adapters, encoders and key-value memory. The engine is of no use afterwards."""
+        self._loaded.erase()
+        self._adapters.erase()
+        self._encoders.erase()
+        self._arena.erase(range(1 + self._pool.count))
 
     def load_encoder(self, name: str, files: ModelFiles) -> None:
         self._encoders.load(name, files)

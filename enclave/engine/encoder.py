@@ -48,6 +48,11 @@ class EncoderSet:
             raise EngineError(f"an encoder named {name!r} is loaded already")
         self._encoders[name] = Encoder.load(files, self._options)
 
+    def erase(self) -> None:
+        """Overwrite every encoder's weights."""
+        for encoder in self._encoders.values():
+            encoder.erase()
+
     def check(self, request: EmbeddingRequest) -> None:
         """Raise UnknownEncoder, PromptTooLong or InvalidRequest for a text that cannot be embedded."""
         encoder = self._encoders.get(request.encoder)
@@ -113,6 +118,10 @@ class Encoder:
         if "attention_mask" not in inspect.signature(loaded.model.forward).parameters:
             raise ModelRefused(f"{files.label} takes no attention mask: its texts could not share a batch")
         return cls(loaded, _longest(files))
+
+    def erase(self) -> None:
+        """Overwrite the weights."""
+        self._loaded.erase()
 
     @torch.inference_mode()
     def __call__(self, texts: Texts[tuple[int, ...]]) -> list[list[float] | None]:

@@ -46,7 +46,7 @@ class KvArena:
     def erase(self, blocks: Numbers[int]) -> None:
         """Overwrite blocks with zeros in every layer."""
         if blocks:
-            self._store.index_fill_(1, torch.tensor(blocks, device=self.device), 0)
+            self._store.index_fill_(1, torch.tensor(list(blocks), device=self.device), 0)
 
     def is_blank(self) -> bool:
         """Whether nothing at all is stored."""

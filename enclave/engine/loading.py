@@ -34,6 +34,13 @@ class Loaded:
     memory: tuple[SecretMemory, ...]
     kind: str
 
+    def erase(self) -> None:
+        """Overwrite the weights. The model is of no use afterwards."""
+        for tensor in self.model.parameters():
+            tensor.detach().zero_()
+        for memory in self.memory:
+            memory.close()
+
 
 def load_model(files: ModelFiles, *, dtype: str, device: str) -> Loaded:
     """The causal language model in these files. Raises ModelRefused."""

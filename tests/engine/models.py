@@ -1,5 +1,6 @@
 """Tiny models with random weights, saved as any Hugging Face directory is, and transformers' own answers."""
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,11 @@ def save_adapter(base: Path, directory: Path, seed: int, **settings: Any) -> Pat
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"], **settings}
-    wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings))
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        wrapped = get_peft_model(
+            model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+        )
     wrapped.save_pretrained(directory)
     return directory

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from enclave.engine.weights import keep_in_secret_memory
+from enclave.files import DirectoryFiles
 from enclave.memory import Kind, MemoryUnavailable, SecretMemory
-from tests.engine.models import load
+from tests.engine.models import load, request
 
 
 class Tied(nn.Module):
@@ -58,3 +59,23 @@ def test_what_has_its_place_already_is_left_there_and_no_memory_is_an_error() ->
 
 def test_an_engine_says_where_its_weights_are(model_directory: Callable[[str], Path]) -> None:
     assert load(model_directory("llama")).weights_memory in ("memfd_secret", "locked", "unlocked")
+
+
+def test_an_erased_engine_holds_no_weights_no_adapter_and_no_cache(
+    llama: Path, adapters: dict[str, Path]
+) -> None:
+    engine = load(llama)
+    engine.load_adapter("pirate", DirectoryFiles(adapters["pirate"]))
+    engine.submit(request("x", (5, 9, 33), share=b"s" * 32, adapter="pirate"))
+    engine.submit(request("y", (5, 9, 33, 60), 40, eos=frozenset()))
+    engine.step()
+    model, slots = engine._loaded.model, engine._adapters._slots
+    assert slots is not None
+    assert slots._store.any()
+    assert not engine._arena.is_blank()
+    engine.erase()
+    assert not any(bool(tensor.any()) for tensor in model.parameters())
+    assert not slots._store.any()
+    assert engine._arena.is_blank()
+    with pytest.raises(ValueError, match="closed"):
+        _ = engine._adapters._key.buffer
