@@ -14,10 +14,13 @@ Usage = Callable[[], dict[str, int]]
 
 @dataclass(slots=True)
 class Account:
-    """The generations of one request: the name that was asked for, and each one's counts."""
+    """The generations of one request: the name that was asked for, each one's counts, and what was loaded
+    once it had begun."""
 
+    workload: Callable[[], bytes]
     model: str = ""
     usages: list[Usage] = field(default_factory=list)
+    workloads: list[bytes] = field(default_factory=list)
 
     def tokens(self, kind: str) -> int:
         """The sum of `kind`, "completion_tokens"; of prompts, which all choices share, the largest."""
@@ -34,3 +37,4 @@ def note(model: str, usage: Usage) -> None:
     if account is not None:
         account.model = model
         account.usages.append(usage)
+        account.workloads.append(account.workload())

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from attestation import Workload
+from attestation import LoadedModel, Workload
 from attestation.binding import sha256
 from enclave.gateway.plain import Application, Message, Receive, Scope, Send
 from enclave.tee.interface import EvidenceUnavailable
@@ -91,7 +91,7 @@ class _ReceiptedCall:
     """One answer under way, with its commitments."""
 
     def __init__(self, layer: ReceiptLayer, keyset: bytes, workload: bytes, path: str, send: Send) -> None:
-        self.account = Account()
+        self.account = Account(layer.workload)
         self._layer = layer
         self._keyset = keyset
         self._workload = workload
@@ -135,11 +135,22 @@ class _ReceiptedCall:
         """The receipt, if a model answered. On EvidenceUnavailable, LookupError it breaks off."""
         if not self.account.usages:
             return ()
+        self._check_unchanged()
         now = int(self._layer.clock())
         self._layer.journal.ensure(now, self._keyset, self._workload)
         payload = self._receipt(now).to_bytes()
         raw = self._layer.signer.sign_receipt(payload, CONTENT_TYPE, sha256(self._keyset))
         return to_trailers(raw, self._salts)
+
+    def _check_unchanged(self) -> None:
+        """LookupError if something else was loaded under the name by the time that it answered.
+
+        What has begun holds its adapter: it may have left the workload since, but not be another.
+        """
+        begun = [_named(raw, self.account.model) for raw in self.account.workloads]
+        now = _named(self._layer.workload(), self.account.model)
+        if {*begun, *([now] if now else [])} != {_named(self._workload, self.account.model)}:
+            raise LookupError("what the request named was replaced before it answered")
 
     def _receipt(self, now: int) -> Receipt:
         workload = Workload.from_bytes(self._workload)
@@ -159,6 +170,11 @@ class _ReceiptedCall:
             completion_tokens=self.account.tokens("completion_tokens"),
             time=now,
         )
+
+
+def _named(workload: bytes, name: str) -> LoadedModel | None:
+    loaded = Workload.from_bytes(workload)
+    return next((item for item in (*loaded.models, *loaded.adapters) if item.name == name), None)
 
 
 async def _refuse(send: Send, status: int, message: str) -> None:

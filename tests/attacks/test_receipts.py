@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from attestation import Bundle
+from attestation import Bundle, LoadedModel
 from client import hourly
 from client.errors import BrokenAnswer
 from client.receipts import Proof
 from client.sdk import AsyncClient
+from enclave.gateway.plain import Message, Receive, Scope, Send
 from sealing import cose
 from sealing.receipts import commitment
 from tests.attacks.operator import Answer, Rewriter, windows_found
 from tests.attacks.test_wire import chunks
+from tests.client.inprocess import InProcess, in_process
 from tests.running import RunningWorker, cloister
 
 PROMPT = "What is HPKE? My case number is 4711-QUARTZ-0815."
@@ -108,3 +110,38 @@ async def test_c3_evidence_of_the_hour_is_public_and_holds_no_salt(worker: Runni
     bundle: Bundle = await hourly.fetch(worker.url, proof.receipt)
     for salt in (proof.salts.request, proof.salts.response):
         assert not windows_found(salt, bundle.to_json() + worker.output.encode())
+
+
+@pytest.mark.parametrize("when", ["never", "before it begins", "while it answers"])
+async def test_c9_a_receipt_names_no_adapter_that_was_swapped_under_the_request(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreed = LoadedModel(name="adapter", root=b"\1" * 32, owner="")
+    honest = InProcess._application
+
+    def load(worker: InProcess, root: bytes) -> None:
+        worker.workload = replace(worker.workload, adapters=(replace(agreed, root=root),))
+
+    async def meddled(worker: InProcess, scope: Scope, receive: Receive, send: Send) -> None:
+        async def late(message: Message) -> None:
+            if when == "while it answers":
+                load(worker, b"\2" * 32)
+            await send(message)
+
+        if when == "before it begins":
+            load(worker, b"\2" * 32)
+        await honest(worker, scope, receive, late)
+
+    monkeypatch.setattr(InProcess, "_application", meddled)
+    async with in_process() as worker:
+        load(worker, agreed.root)
+        policy = worker.policy()
+        assert policy.workload is not None
+        rules = replace(policy.workload, allow_any_adapter=True)
+        vars(worker)["policy"] = lambda: replace(policy, workload=rules)
+        async with worker.client() as client:
+            if when == "never":
+                assert (await client.ask("one", model="adapter", receipt=True)).receipt is not None
+                return
+            with pytest.raises(BrokenAnswer):
+                await client.ask("one", model="adapter", receipt=True)
