@@ -158,14 +158,17 @@ class Service:
         return call.session or (self._issuer.session(call.bearer, now) if call.bearer else None)
 
     def _release(self, session: Session, resource: ResourceId, now: float) -> Reply:
-        artifact, attestation = self._store.find(resource), session.attestation
+        attestation = session.attestation
+        with self._store.transaction():  # no policy or limit changes between judging and counting
+            artifact = self._store.find(resource)
+            if artifact is not None and attestation is not None:
+                asking = self._asking(session, attestation, artifact, now)
+                decision = self._store.release(resource, artifact.version, asking, now=now)
         if artifact is None or attestation is None:
             self._store.log(
                 now, "denied", refusals=["unknown"], resource=str(resource), session=session.digest
             )
             raise Problem(404, "PluginInternalError", "no such resource")
-        asking = self._asking(session, attestation, artifact, now)
-        decision = self._store.release(resource, artifact.version, asking, now=now)
         self.metrics.decisions.labels("release" if decision.secret is not None else "denied").inc()
         if decision.secret is None:
             raise denied()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -23,7 +24,18 @@ from sealing.shares import split
 from tests.attacks.operator import windows_found
 from tests.broker.machines import NOW, Machine, bound, machine
 from tests.broker.test_quorum import commits, given_by
-from tests.broker.world import ADMIN, EXPECTED, MODEL, SECRET, START, Direct, World, attester, running_machine
+from tests.broker.world import (
+    ADMIN,
+    EXPECTED,
+    MODEL,
+    POLICY,
+    SECRET,
+    START,
+    Direct,
+    World,
+    attester,
+    running_machine,
+)
 
 PATH = ("resource", "default", "model", "faq")
 
@@ -215,3 +227,27 @@ def test_b12_an_administrators_token_is_taken_to_another_broker(world: World) ->
     assert Admins.from_pems([public], "https://one.example").check(token, START)
     assert world.call("GET", "resource", bearer=token).status == 401
     assert world.call("GET", "resource", bearer=admin_token(ADMIN, now=START)).status == 200
+
+
+def test_b13_a_policy_is_not_changed_between_judging_and_release(
+    world: World, box: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He holds a request up just after it was judged, until the owner has made the policy stricter."""
+    session = world.attested(box)
+    judge = type(world.service)._asking
+    stricter = POLICY.replace("cloister test", "cloister other")
+    changing = threading.Thread(
+        target=lambda: world.store.set_policy("strict", stricter, by="owner", now=START), daemon=True
+    )
+
+    def held_up(*given: Any) -> Asking:
+        asking = judge(*given)
+        changing.start()
+        changing.join(1)
+        return asking
+
+    monkeypatch.setattr(type(world.service), "_asking", held_up)
+    reply = world.call("GET", *PATH, session=session)
+    changing.join()
+    order = [entry["event"] for entry in world.log("release", "set-policy")]
+    assert reply.status == 200 and order == ["set-policy", "release", "set-policy"]
