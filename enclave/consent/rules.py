@@ -61,6 +61,10 @@ def _check_logprobs(rules: OutputRules, request: Table) -> None:
         # For completions 0 asks for the chosen token's: only absence, null and false ask for none.
         if value is not None and value is not False and not rules.logprobs:
             raise RuleBroken(name, "the consent in force does not allow log-probabilities")
+    if request.get("logit_bias") and not rules.logprobs:
+        raise RuleBroken(
+            "logit_bias", "the consent in force does not allow it: biases measure log-probabilities"
+        )
 
 
 def _capped(rules: OutputRules, name: str, value: Any) -> Any:

@@ -166,6 +166,8 @@ async def test_c7_nothing_comes_out_beyond_what_was_agreed(joint: RunningWorker)
         for asked in ({"logprobs": True}, {"top_logprobs": 2}):
             with pytest.raises(ApiFailure, match="consent in force does not allow log-probabilities"):
                 await client.ask("What is HPKE?", **asked)
+        with pytest.raises(ApiFailure, match="biases measure log-probabilities"):
+            await client.ask("What is HPKE?", logit_bias={"5": 50})
         async with client.request("POST", "/v1/embeddings", b"{}") as response:
             assert response.status == 403
 

@@ -95,6 +95,14 @@ def test_log_probabilities_are_refused_in_every_spelling(path: str, name: str, v
     assert caught.value.param == name
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_biases_which_measure_log_probabilities_go_with_them(path: str) -> None:
+    with pytest.raises(RuleBroken, match="biases measure"):
+        govern(STRICT, path, {"logit_bias": {"5": 1.5}})
+    assert govern(STRICT, path, {"logit_bias": {}})["logit_bias"] == {}
+    assert "logit_bias" in govern(replace(STRICT, logprobs=True), path, {"logit_bias": {"5": 1.5}})
+
+
 def test_log_probabilities_pass_where_they_were_agreed_to() -> None:
     rules = OutputRules(max_tokens=1, logprobs=True)
     assert govern(rules, CHAT, {"logprobs": True, "top_logprobs": 3})["top_logprobs"] == 3
