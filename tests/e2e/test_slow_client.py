@@ -23,7 +23,7 @@ class Throttle:
         inner, outer = await asyncio.open_connection("127.0.0.1", self._port, limit=1024)
         forward = asyncio.create_task(self._copy(reader, outer))
         try:
-            # A read that began before `slow` was set may still bring this many bytes: far fewer than an answer.
+            # A read that began before `slow` was set may still bring so many: far fewer than an answer.
             while piece := await inner.read(1 if self.slow.is_set() else 256):
                 writer.write(piece)
                 await writer.drain()
