@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,15 +17,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from attestation import Policy, Rejected
+from attestation import LoadedModel, Policy, Rejected, Workload
 from client.errors import ApiFailure
 from client.sdk import AsyncClient
 from client.searching import party_token, search
 from cloister.cli.serving import Settings
+from enclave.consent.admission import admit
 from enclave.documents.shelf import Documents, Folder
 from enclave.model_files import model_root
 from enclave.simulator.measure import measure
 from sealing.consent import Consent
+from sealing.errors import ConsentRefused
 from tests.attacks.operator import Rewriter
 from tests.running import FAQ, RunningWorker, cloister
 
@@ -124,14 +127,36 @@ def test_c4_a_changed_consent_does_not_start_the_workload(agreed: Path, tmp_path
     assert said.count("signed another consent") == 2
 
 
-def test_c5_other_weights_or_other_code_than_was_signed_for_do_not_start(
-    agreed: Path, tmp_path: Path
+def test_c5_other_code_than_was_signed_for_does_not_start(agreed: Path) -> None:
+    assert "the parties signed for code" in refused(agreed, "--engine", "max_rows=3")  # measured
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"models": (LoadedModel(name="faq", root=bytes(32), owner=""),)}, "base model faq is root 0000"),
+        ({"adapters": ()}, "adapter sailor is in the consent and is not loaded"),
+    ],
+)
+def test_c5_other_weights_than_were_signed_for_do_not_start(
+    agreed: Path, change: dict[str, Any], said: str
 ) -> None:
-    sailor = FAQ.parent / "adapters" / "sailor"
-    more = ("--adapter", f"sailor={sailor}", "--adapter", f"second={sailor}")
-    assert "adapter second is loaded and is not in the consent" in refused(agreed, *more)
-    # Another engine option is another measurement.
-    assert "the parties signed for code" in refused(agreed, "--engine", "max_rows=3")
+    consent = Consent.from_bytes(agreed.read_bytes())
+    manifest = consent.manifest
+    (base, adapter), (letters,) = (manifest.base, *manifest.adapters), manifest.data
+    workload = Workload(
+        software="test",
+        models=(LoadedModel(name=base.name, root=base.root, owner=""),),
+        adapters=(LoadedModel(name=adapter.name, root=adapter.root, owner=""),),
+        engine={},
+        policies=(),
+        consent="",
+        clock="host",
+    )
+    given: dict[str, Any] = {"measurement": manifest.measurement, "data": {letters.name: (letters.root, "")}}
+    assert admit(consent, workload, **given, now=0) == manifest
+    with pytest.raises(ConsentRefused, match=said):
+        admit(consent, replace(workload, **change), **given, now=0)
 
 
 async def test_c6_a_worker_without_the_consent_gets_no_prompt(

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from client.consenting import describe
 from cloister.cli.serving import shipped_model
 from enclave.simulator.reference import policy_for
 from sealing.consent import Consent, Loaded, Manifest, OutputRules, Party
@@ -25,7 +24,6 @@ ENGINE = ["threads=1"]
 CONSENT_LIFETIME = 24 * 3600
 MAX_TOKENS = 64
 KEPT_EVENTS = 400
-NAMED = ("base model", "adapter", "documents", "code")
 
 
 @dataclass(slots=True)
@@ -148,13 +146,7 @@ class Director:
         file = self._disk / "joint.consent"
         file.write_bytes(Consent(manifest=manifest).to_bytes())
         for name in OWNERS:
-            await self._party(name).do("sign", consent=str(file), digest=manifest.digest)
-        self.state.consent = {
-            "digest": manifest.digest,
-            "parties": list(OWNERS),
-            "names": [f"{name}: {value}" for name, value in describe(manifest) if name in NAMED],
-            "output": {"max_tokens": manifest.output.max_tokens, "logprobs": manifest.output.logprobs},
-        }
+            self.state.consent = await self._party(name).do("sign", consent=str(file), digest=manifest.digest)
         return manifest.digest
 
     def _manifest(self, sealed: dict[str, Values], keys: dict[str, Values]) -> Manifest:

@@ -16,6 +16,7 @@ from typing import Any
 from client.artifacts import keys
 from client.artifacts.seal import SealOrder, seal
 from client.artifacts.verify import read_manifest
+from client.consenting import describe
 from cloister.cli import brokering
 from enclave.artifacts.brokers import resource_of
 from sealing.artifact import Kind
@@ -27,6 +28,7 @@ from .searching import hunt, read_all
 from .texts import WARDS
 
 POLL = 0.3
+NAMED = ("base model", "adapter", "documents", "code")
 START_TIMEOUT = 60.0
 _LISTENING = re.compile(r"listening on (http://\S+)")
 
@@ -92,9 +94,10 @@ class Owner:
         readers = {reader for item in mine for reader in item.readers}
         if not readers <= {self.name} or manifest.output.logprobs:
             raise WillNotSign("the consent lets others read this party's documents, or lets out too much")
-        path.write_bytes(found.signed_by(key).to_bytes())
+        signed = found.signed_by(key)
+        path.write_bytes(signed.to_bytes())
         self.say("signed", f"read the consent, found its own root in it, and signed {digest[:23]}...")
-        return {}
+        return told(signed)
 
     async def policy(self, text: str) -> Values:
         """Keep the policy that a worker must meet; this party's own file."""
@@ -186,6 +189,17 @@ class Owner:
     @property
     def _own(self) -> Path:
         return self.folder / "plaintext"
+
+
+def told(consent: Consent) -> Values:
+    """What a party reads in a consent: whose signatures hold, what it names, what may come out."""
+    manifest = consent.manifest
+    return {
+        "digest": manifest.digest,
+        "parties": [name for name, word in consent.standing().items() if word == "signed"],
+        "names": [f"{name}: {value}" for name, value in describe(manifest) if name in NAMED],
+        "output": {"max_tokens": manifest.output.max_tokens, "logprobs": manifest.output.logprobs},
+    }
 
 
 def decision(entry: Mapping[str, Any]) -> tuple[str, str] | None:
