@@ -78,7 +78,7 @@ def _figures(profile: Profile, seen: dict[str, list[Seen]]) -> list[Figure]:
 
 async def _load(side: Pieces, profile: Profile, seconds: float, seed: int) -> list[Seen]:
     """Poisson arrivals for so long, then wait for all of them."""
-    # By profile, or two of them would ask the same and the sealed side, which sends a salt, find its prefixes.
+    # By profile: the sealed side sends a salt, and would find prefixes that another profile asked for.
     chance = random.Random(f"{profile.name} {seed}")
     start, due = time.perf_counter(), 0.0
     tasks = []
