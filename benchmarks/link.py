@@ -17,7 +17,7 @@ from dataclasses import asdict
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.link_device import BURST, CPU, connect
+from benchmarks.link_device import BURST, CPU, PAIR, connect, cpu_of
 from benchmarks.paced import NoFiles, PacedEngine
 from benchmarks.report import Figure, at_least, at_most, parser, publish
 from enclave.engine.interface import Engine, EngineOptions, GenerationRequest, Sampling
@@ -139,23 +139,17 @@ def throughput(chunk: int, rounds: int) -> list[Figure]:
 
 
 def small_messages(rounds: int) -> list[Figure]:
-    """64 bytes, CPU a side, over the bare AEAD."""
-    key, message = AESGCM(bytes(32)), bytes(64)
-    out, plain = memoryview(bytearray(80)), memoryview(bytearray(64))
+    """64 bytes, CPU a side, over the bare AEAD in the same process."""
+    key, message, out = AESGCM(bytes(32)), bytes(64), memoryview(bytearray(80))
     sends, receives, mine = [], [], []
-
-    def repeat(call: Callable[[], object]) -> float:
-        return spent(lambda: [call() for _ in range(BURST)])[1]
-
     with linked("bursts") as (link, _):
         for _ in range(rounds * 20):
-            seal = repeat(lambda: key.encrypt_into(NONCE, message, DATA, out))
-            unseal = repeat(lambda: key.decrypt_into(NONCE, out, DATA, plain))
             link.send(message)
-            ours = repeat(lambda: link.send(message))
-            (theirs,) = CPU.unpack(link.receive()[1])
-            sends.append(ours / seal)
-            receives.append(theirs / unseal)
+            bare = cpu_of(lambda: key.encrypt_into(NONCE, message, DATA, out))
+            ours = cpu_of(lambda: link.send(message))
+            theirs, theirs_bare = PAIR.unpack(link.receive()[1])
+            sends.append(ours / bare)
+            receives.append(theirs / theirs_bare)
             mine.append(1e6 * ours / BURST)
     return [
         at_most("64 B: sending", statistics.median(mine), "us"),

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from benchmarks.paced import PacedEngine
 from enclave.gpu.bus import BusEnd, Descriptors, Geometry, LinkBroken, Side
 from enclave.gpu.device.serving import EngineServer
@@ -21,6 +23,7 @@ SESSION: Final = 1
 ARENA: Final = 16 << 20
 BURST: Final = 48
 CPU: Final = struct.Struct("<d")
+PAIR: Final = struct.Struct("<2d")
 
 
 def connect(end: BusEnd, toll: Toll | None = None) -> Link:
@@ -40,14 +43,23 @@ def take_bulk(link: Link, end: BusEnd) -> None:
 
 
 def take_bursts(link: Link, end: BusEnd) -> None:
-    """Open the first message of a burst, let the rest arrive, then say how long opening that takes."""
+    """Open a burst's first message, let the rest arrive; say what opening that costs, and bare AEAD."""
+    key, plain = AESGCM(bytes(32)), memoryview(bytearray(64))
+    nonce, data = bytes(12), bytes(32)
+    sealed = key.encrypt(nonce, bytes(64), data)
     while True:
         link.receive()
         time.sleep(0.002)
-        begin = time.process_time()
-        for _ in range(BURST):
-            link.receive()
-        link.send(CPU.pack(time.process_time() - begin))
+        bare = cpu_of(lambda: key.decrypt_into(nonce, sealed, data, plain))
+        link.send(PAIR.pack(cpu_of(link.receive), bare))
+
+
+def cpu_of(call: Callable[[], object]) -> float:
+    """CPU seconds of a burst of calls."""
+    begin = time.process_time()
+    for _ in range(BURST):
+        call()
+    return time.process_time() - begin
 
 
 def run_engine(link: Link, end: BusEnd) -> None:
