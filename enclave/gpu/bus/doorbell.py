@@ -15,9 +15,9 @@ from typing import Final
 from .errors import LinkTimeout
 
 SPINS: Final = 40
-YIELD_SECONDS: Final = 60e-6
+YIELD_SECONDS: Final = 20e-6
 SLICE_SECONDS: Final = 0.05
-LONG_SECONDS: Final = 200e-6
+LONG_SECONDS: Final = 30e-6
 _YIELDS: Final = 8
 
 
