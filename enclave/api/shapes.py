@@ -117,7 +117,9 @@ def _check_size(request: ChatRequest) -> None:
     except RecursionError:
         size = MAX_CHARACTERS + 1
     if size > MAX_CHARACTERS:
-        raise _refused("tools", f"the schemas of a request have more than {MAX_CHARACTERS} characters")
+        place = "tools" if request.tools else "response_format.json_schema.schema"
+        message = f"{place} at its root: more than {MAX_CHARACTERS} characters in all schemas together"
+        raise ApiError(400, message, param=place, code="invalid_schema")
 
 
 def unfenced(text: str) -> str:

@@ -4,6 +4,7 @@ vLLM reads a model's configuration and tokenizer, and an adapter's weights, from
 tmpfs that only this user may enter, and removed when they have been read. Base weights never pass here.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ class MemoryPlace:
         if _file_system(parent) not in _TMPFS:
             raise ModelRefused(f"{parent} is not in memory (tmpfs): vLLM's small files have no safe place")
         self.path = Path(tempfile.mkdtemp(prefix="cloister-", dir=parent))
+        atexit.register(self.remove)  # a process that is killed leaves it behind
 
     def put(self, files: ModelFiles, names: Iterable[str]) -> Path:
         """Write these files and return where they are. Raises FilesError."""
@@ -39,6 +41,7 @@ class MemoryPlace:
     def remove(self) -> None:
         """Remove the directory and what is in it. May be called again."""
         shutil.rmtree(self.path, ignore_errors=True)
+        atexit.unregister(self.remove)
 
     def __enter__(self) -> Self:
         return self
