@@ -1,6 +1,7 @@
 """A LoRA adapter's files, as PEFT saves them, to matrices per layer; what does not fit is refused by name."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,12 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
-from peft.utils.other import get_pattern_key
 
 from ..files import FilesError, ModelFiles
 from ..memory import SecretMemory
 from .interface import ModelRefused
 from .loading import read_json
+from .patterns import check_patterns, matches, named
 from .tensors import check_finite, load_tensors
 
 _PREFIX = "base_model.model."
@@ -124,6 +125,12 @@ def _read_config(files: ModelFiles) -> LoraConfig:
 
 
 def _checked_config(config: LoraConfig) -> LoraConfig:
+    for given in (config.target_modules, config.exclude_modules):
+        check_patterns([given] if isinstance(given, str) else given or ())
+    check_patterns([*config.rank_pattern, *config.alpha_pattern])
+    parts = config.layers_pattern or ()
+    if not all(re.fullmatch(r"\w+", part) for part in ([parts] if isinstance(parts, str) else parts)):
+        raise ValueError("layers_pattern must be names of lists of layers")
     ranks = [config.r, *config.rank_pattern.values()]
     alphas = [config.lora_alpha, *config.alpha_pattern.values()]
     if not all(type(rank) is int and rank > 0 for rank in ranks):
@@ -136,7 +143,11 @@ def _checked_config(config: LoraConfig) -> LoraConfig:
 def _targets(config: LoraConfig, layers: Mapping[str, Layer]) -> set[str]:
     if config.target_modules == "all-linear":
         return set(layers)
-    return {path for path in layers if check_target_module_exists(config, path)}
+    excluded, config.exclude_modules = config.exclude_modules or (), None
+    left = [path for path in layers if not named(excluded, path)]
+    if isinstance(config.target_modules, str):
+        return {path for path in left if matches(config.target_modules, path)}
+    return {path for path in left if check_target_module_exists(config, path)}
 
 
 def _checked(
@@ -175,4 +186,5 @@ def _matrices(
 
 
 def _pattern(pattern: dict[str, Any], path: str, default: Any) -> Any:
-    return pattern.get(get_pattern_key(pattern.keys(), path), default)
+    found = next((key for key in pattern if matches(rf"(.*\.)?({key})", path)), path)
+    return pattern.get(found, default)

@@ -6,17 +6,22 @@ from itertools import accumulate
 from ..files import CHUNK, FilesError, ModelFiles
 from ..memory import PROTECTED, Kind, SecretMemory
 
+MAX_HELD = 4 * 1024**3
+"""What an owner's manifest can have the worker set aside: no adapter of rank 64 is larger."""
+
 
 class HeldFiles:
     """Another `ModelFiles`' content, whole. Implements `ModelFiles`; `close` erases it."""
 
     def __init__(self, files: ModelFiles) -> None:
-        """Reads everything. Raises FilesError."""
+        """Reads everything, at most 4 GiB. Raises FilesError."""
         self.label = files.label
         self.sizes: Mapping[str, int] = dict(files.sizes)
         ends = accumulate(self.sizes.values())
         self._places = {name: end - size for (name, size), end in zip(self.sizes.items(), ends, strict=True)}
         total = sum(self.sizes.values())
+        if total > MAX_HELD:
+            raise FilesError(f"{self.label} has {total} bytes; at most {MAX_HELD} are loaded while serving")
         self._memory = SecretMemory(max(1, total), kinds=(*PROTECTED, Kind.UNLOCKED))
         try:
             for name, size in self.sizes.items():

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,7 +19,7 @@ from enclave.api.app import build
 from enclave.api.service import Service
 from enclave.api.sharing import HEADER
 from enclave.api.tenants import Issuer, Tenants
-from enclave.engine.interface import EngineOptions
+from enclave.engine.interface import EngineOptions, ModelRefused
 from enclave.engine.runner import EngineRunner
 from enclave.files import DirectoryFiles
 from enclave.text import TextModel
@@ -154,3 +156,23 @@ async def test_i5_who_does_not_read_holds_up_nobody_and_who_leaves_is_cancelled(
             await asyncio.sleep(0.01)
     finally:
         await asyncio.to_thread(runner.close)
+
+
+async def test_i8_an_adapter_that_would_hang_the_engine_is_refused_at_once(
+    worker: Shared, tmp_path: Path
+) -> None:
+    """An owner's settings choose layers by expressions: one that backtracks, and one that chooses nothing."""
+    evil = shutil.copytree(FAQ.parent / "adapters" / "sailor", tmp_path / "evil")
+    path = evil / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    for change in (
+        {"target_modules": "(([a-z0-9._]+)+)+X"},
+        {"exclude_modules": "(([a-z0-9._]+)+)+X", "r": 1},
+        {"rank_pattern": {"(([a-z0-9._]+)+)+X": 1}, "r": 1},
+        {"layers_pattern": "(([a-z0-9._]+)+)+X", "layers_to_transform": [0]},
+        {"target_modules": [str(at) for at in range(100_000)]},
+    ):
+        path.write_text(json.dumps(settings | change))
+        with pytest.raises(ModelRefused):
+            await worker.runner.load_adapter("evil", DirectoryFiles(evil))
+        assert (await worker.ask("acme", SALT)).status_code == 200

@@ -12,10 +12,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from enclave.engine import adapter_files
+from enclave.engine.adapter_files import Layer
 from enclave.engine.embedded import EmbeddedEngine
 from enclave.engine.interface import EngineError, ModelRefused, UnknownAdapter
 from enclave.files import DirectoryFiles, FilesError
@@ -116,6 +120,8 @@ def _tensors(directory: Path, change: Callable[[dict[str, torch.Tensor]], object
     save_file(tensors, path)
 
 
+HANGING = "(([a-z0-9._]+)+)+X"
+"""Python's engine would try it on a layer's path until the end of days."""
 _A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "not LoRA": (lambda d: _settings(d, peft_type="IA3"), "not a LoRA"),
@@ -127,6 +133,12 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bad rank": (lambda d: _settings(d, r=-1), "adapter_config|fit"),
     "other layers": (lambda d: _settings(d, target_modules=["q_proj"]), "fit"),
     "no such layer": (lambda d: _settings(d, target_modules=["nowhere"]), "fit"),
+    "a pattern of everything and nothing": (lambda d: _settings(d, target_modules=HANGING), "fit"),
+    "a pattern that looks around": (lambda d: _settings(d, exclude_modules="(?=q)q"), "linear time"),
+    "a pattern in a list's name": (
+        lambda d: _settings(d, layers_to_transform=[0], layers_pattern=HANGING),
+        "layers_pattern",
+    ),
     "other rank": (lambda d: _settings(d, r=8), "fit"),
     "other shape": (
         lambda d: _tensors(d, lambda t: t.update({_A: torch.zeros(4, 31)})),
@@ -300,3 +312,29 @@ def test_any_mixture_of_adapters_and_arrivals_answers_as_each_alone(
         step += 1
     for row, (_, prompt, adapter, _) in enumerate(arrivals):
         assert tokens.get(str(row), []) == expected(llama, prompt, 8, models[adapter])
+
+
+PATHS = [f"model.layers.{at}.{part}" for at in (0, 1, 11) for part in ("self_attn.q_proj", "mlp.up_proj")]
+CHOICES: list[dict[str, Any]] = [
+    {"target_modules": ["q_proj"]},
+    {"target_modules": ["proj", "self_attn.q_proj"], "exclude_modules": ["layers.1.self_attn.q_proj"]},
+    {"target_modules": r".*\.(q|up)_proj"},
+    {"target_modules": r".*\.1\..*|model.layers.0.mlp.up_proj", "exclude_modules": ["q_proj"]},
+    {"target_modules": ["q_proj", "up_proj"], "exclude_modules": r".*\.1\..*"},
+    {"target_modules": ["q_proj"], "layers_to_transform": [1, 11], "layers_pattern": "layers"},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_layers_are_chosen_as_peft_chooses_them(choice: dict[str, Any]) -> None:
+    wanted = {path for path in PATHS if check_target_module_exists(LoraConfig(**choice), path)}
+    layers = {path: Layer(path, 1, 1) for path in PATHS}
+    assert adapter_files._targets(LoraConfig(**choice), layers) == wanted
+
+
+@pytest.mark.parametrize("key", ["q_proj", r"layers\.1\..*", "^model.layers.0.mlp.up_proj", "roj", HANGING])
+def test_ranks_are_chosen_as_peft_chooses_them_but_for_what_hangs(key: str) -> None:
+    ranks = {key: 8, "up_proj": 2}
+    for path in PATHS:
+        wanted = ranks.get(get_pattern_key([k for k in ranks if k != HANGING], path), 4)
+        assert adapter_files._pattern(ranks, path, 4) == wanted

@@ -39,3 +39,13 @@ def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").unlink()
     with pytest.raises(FilesError):
         HeldFiles(files)
+
+
+def test_more_than_fits_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+    class Huge(DirectoryFiles):
+        @property
+        def sizes(self) -> dict[str, int]:
+            return {"adapter_model.safetensors": 1 << 50}
+
+    with pytest.raises(FilesError, match="at most 4294967296 are loaded"):
+        HeldFiles(Huge(tmp_path))
