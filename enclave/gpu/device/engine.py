@@ -26,7 +26,7 @@ from enclave.engine.interface import (
     TokenEvent,
 )
 from enclave.files import FilesError, ModelFiles
-from enclave.gpu.link import Kind, Link, LinkError
+from enclave.gpu.link import Kind, Link, LinkBroken, LinkError, LinkTimeout, Reason
 
 from . import messages
 from .codec import MessageError
@@ -84,7 +84,7 @@ class DeviceEngine:
         self._lock = threading.RLock()
         self._link: Link | None = None
         self._why, self._cause = "no device is attached", "no device is attached"
-        self._loading = self._ready = False
+        self._loading = self._ready = self._silent = False
         self._facts = Loaded(0, frozenset(), frozenset(), False, "none")
         self._next = 0
         self._ids: dict[int, str] = {}
@@ -102,6 +102,11 @@ class DeviceEngine:
     def trouble(self) -> str:
         """Why there is no link, once there is none."""
         return self._cause
+
+    @property
+    def silent(self) -> bool:
+        """Whether the link was given up because the device did not answer: it needs a reset."""
+        return self._silent
 
     @property
     def context_length(self) -> int:
@@ -132,7 +137,7 @@ class DeviceEngine:
     def attach(self, link: Link) -> None:
         """Use a link to a verified device, which holds nothing yet."""
         with self._lock:
-            self._link = link
+            self._link, self._silent = link, False
 
     def lost(self, why: str) -> None:
         """The link is broken: end the requests in flight. May be called again."""
@@ -306,6 +311,7 @@ class DeviceEngine:
         try:
             return use(self._link)
         except LinkError as error:
+            self._silent = _late(error)
             raise self._broken(str(error)) from None
         except MessageError as error:
             raise self._broken(f"its reply is malformed: {error}") from None
@@ -326,6 +332,13 @@ class DeviceEngine:
     def _broken(self, why: str) -> DeviceLost:
         self.lost(why)
         return DeviceLost(self._why)
+
+
+def _late(error: LinkError) -> bool:
+    """Whether a deadline passed, and nothing else was wrong."""
+    return isinstance(error, LinkTimeout) or (
+        isinstance(error, LinkBroken) and error.reason is Reason.DEADLINE
+    )
 
 
 def _error(reply: Failed) -> Exception:

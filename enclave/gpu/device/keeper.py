@@ -137,8 +137,11 @@ class DeviceKeeper:
             if why is None:
                 continue
             _log.warning("the device was lost: %s", why)
+            silent = self._engine.silent or (self._gpu is not None and not self._gpu.session.alive)
             self._let_go(why)
             on_lost()
+            if silent:
+                self._request_reset()
             self._mend(restore)
 
     def _trouble(self) -> str | None:

@@ -149,3 +149,18 @@ def test_evidence_can_be_had_while_a_model_is_being_loaded() -> None:
         made.engine.load_adapter("slow", Slow({"adapter_config.json": b"{}"}))
         evidence[0].join(10)
         assert not evidence[0].is_alive() and made.keeper.report(NONCE)
+
+
+def test_a_device_that_does_not_answer_is_reset_at_once_and_one_that_died_is_not() -> None:
+    with bench(deadline=0.4) as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        made.restart(gpu())
+        until(lambda: made.told == ["lost", "restored"])
+        assert not made.resets
+        made.engines[-1].stuck_now = True
+        made.engine.submit(request())
+        run_out(made.engine)
+        until(lambda: bool(made.resets))
+        made.restart(gpu())
+        until(lambda: made.told[-2:] == ["lost", "restored"])
