@@ -80,7 +80,9 @@ class SealedCall:
             await call
         except asyncio.CancelledError:
             return
-        except Exception as error:  # an application may raise anything; its text could quote a prompt
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a Rust library's panic is one; whatever it is could quote a prompt
             log.error("application failed: %s", type(error).__name__)
             if not self._started:
                 await self.reply(500, json.dumps(ERROR).encode(), "application/json")

@@ -160,9 +160,16 @@ async def test_an_application_that_dies_mid_stream_never_looks_complete() -> Non
         request.open(exchange)
 
 
-async def test_an_application_that_dies_early_answers_500_inside(caplog: pytest.LogCaptureFixture) -> None:
+class Panic(BaseException):
+    """As the bindings of Rust libraries raise panics."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Panic])
+async def test_an_application_that_dies_early_answers_500_inside(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     async def dies(scope: Scope, receive: Receive, send: Send) -> None:
-        raise RuntimeError("secret prompt")
+        raise kind("secret prompt")
 
     world = build(dies)
     request = sealed(world.keys.kept)
