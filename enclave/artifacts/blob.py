@@ -2,11 +2,11 @@
 
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from sealing.artifact import CHUNKS_NAME, MANIFEST_NAME, MAX_MANIFEST
 
-from .stores import StoreError
+from .stores import StoreError, split_address
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -29,7 +29,7 @@ class BlobStore:
 
     def __init__(self, url: str, *, credential: Any = None) -> None:
         """Raises StoreError without the extra [azure], or for a host that is shown no credential."""
-        self._parts = urlsplit(url)
+        self._parts = split_address(url)
         if credential is None and not self._parts.query:
             self._check_host()
             credential = _default_credential()
@@ -67,7 +67,10 @@ class BlobStore:
             raise StoreError("Azure Blob needs: pip install 'cloister[azure]'") from None
         path = f"{self._parts.path.rstrip('/')}/{name}"
         url = urlunsplit(self._parts._replace(path=path, fragment=""))
-        return BlobClient.from_blob_url(url, credential=credential, retry_total=4, connection_timeout=20)
+        try:
+            return BlobClient.from_blob_url(url, credential=credential, retry_total=4, connection_timeout=20)
+        except ValueError:  # its text may quote the signature
+            raise StoreError(f"{self.label} names no blob: https://ACCOUNT.../CONTAINER/PREFIX") from None
 
     def _download(self, client: "BlobClient", offset: int, length: int, name: str) -> bytes:
         from azure.core.exceptions import AzureError

@@ -7,18 +7,18 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from sealing.artifact import CHUNKS_NAME, MANIFEST_NAME, MAX_MANIFEST
 
-from .stores import StoreError
+from .stores import StoreError, split_address
 
 TRIES: Final = 5
 MAX_TRIES: Final = 100
 PAUSE: Final = 0.2
 """Seconds before the second try; each further one waits twice as long."""
 TIMEOUT: Final = 30.0
-_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -39,9 +39,7 @@ class HttpStore:
         self, url: str, *, pause: float = PAUSE, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         """Raises StoreError for an address that is none. Asks nobody yet."""
-        self._parts = urlsplit(url)
-        if not self._parts.hostname or self._parts.username is not None:
-            raise StoreError("a store's address is http(s)://HOST/PATH, without user or password")
+        self._parts = split_address(url)
         self._pause = pause
         self._sleep = sleep
         self._local = threading.local()

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import SplitResult, urlsplit
 
 from sealing.artifact import CHUNKS_NAME, MANIFEST_NAME, MAX_MANIFEST
 
@@ -48,6 +49,19 @@ def store_at(place: str) -> Store:
 
         return HttpStore(place)
     return DirectoryStore(Path(place))
+
+
+def split_address(url: str) -> SplitResult:
+    """The parts of an http(s) address; StoreError for one that names no host or carries a password."""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        whole = bool(parts.hostname) and parts.username is None and url.isascii() and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise StoreError("a store's address is http(s)://HOST[:PORT]/PATH in ASCII, without user or password")
+    return parts
 
 
 def is_sealed(place: str) -> bool:

@@ -166,6 +166,7 @@ def answered(status: int, **headers: str):  # type: ignore[no-untyped-def]
         (answered(206), "another range"),
         (answered(206, Content_Range="bytes 5-9/100"), "another range"),
         (answered(206, Content_Range="bytes 0-99999999/*"), "another range"),
+        (answered(206, Content_Range=f"bytes 0-{'9' * 5000}/*"), "another range"),
         (answered(404), "404"),
         (answered(503), "503 Service Unavailable, 5 times"),
     ],
@@ -249,3 +250,13 @@ def test_no_alteration_of_stored_chunks_is_ever_read(
     last = read_manifest(sealed / "sealed").manifest.layout()
     unread = all(place % len(raw) >= last.ciphertext - 16 for place, _ in flips)
     assert refused > 0 or same or unread
+
+
+@pytest.mark.parametrize("scheme", ["http://", "https://", "azblob:https://"])
+@pytest.mark.parametrize(
+    "rest",
+    ["h:99999/x", "h:abc/x", "[::1/x", f"{'a' * 70}.b/x", "a..b/x", "h/\u00fc", "user@h/x", "/x", "h:0/x"],
+)
+def test_an_address_that_is_none_is_refused_before_anybody_is_asked(scheme: str, rest: str) -> None:
+    with pytest.raises(StoreError, match="a store's address is"):
+        store_at(f"{scheme}{rest}")
