@@ -72,11 +72,11 @@ def test_no_bus_and_what_is_none_is_said(tmp_path: Path) -> None:
 def test_the_command_watches_a_running_bus() -> None:
     with two_links() as (_, worker, device):
         process = subprocess.Popen(
-            [*CLI, "--pid", str(os.getpid()), "--seconds", "30"], stdout=subprocess.PIPE, text=True
+            [*CLI, "--pid", str(os.getpid()), "--seconds", "90"], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         try:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             sending = Beside(lambda: chatter(worker, device, until, process))
             line = process.stdout.readline()
         finally:
