@@ -28,6 +28,8 @@ MAX_EXPANDED: Final = 20_000
 MAX_CHOICES: Final = 2_000
 MAX_COUNT: Final = 65_536
 MAX_PATTERN: Final = 512
+MAX_MULTIPLE: Final = 30_000
+"""Least common multiple of every multipleOf, as whole numbers: remainders become states of the grammar."""
 MAX_WORDS: Final = 300
 
 _ANNOTATIONS = frozenset(
@@ -89,6 +91,7 @@ def accept(schema: Any) -> AnswerSchema:
         choices += _check_node(pointer, node.schema)
         if choices > MAX_CHOICES:
             raise SchemaRefused(pointer, f"enum and const hold more than {MAX_CHOICES} values together")
+    _check_multiples(nodes)
     _follow_references(nodes)
     return AnswerSchema(schema, _Checker(schema))
 
@@ -177,6 +180,27 @@ def _check_bounds(pointer: str, schema: dict[str, Any]) -> None:
         exclusive = f"exclusive{end.capitalize()}"
         if {end, exclusive} <= stated:
             raise SchemaRefused(pointer, f"{end} and {exclusive} for one number: state the narrower alone")
+
+
+def _check_multiples(nodes: dict[str, _Node]) -> None:
+    """SchemaRefused for multiples that are large, by themselves or where several must hold together."""
+    found: list[Fraction] = []
+    for pointer, node in nodes.items():
+        if isinstance(node.schema, dict) and "multipleOf" in node.schema:
+            found.append(_decimal(node.schema["multipleOf"]))
+            if not 0 < _together(found) <= MAX_MULTIPLE:
+                where = f"{pointer}/multipleOf"
+                raise SchemaRefused(where, f"in the units of the smallest, multiples exceed {MAX_MULTIPLE}")
+
+
+def _decimal(number: float) -> Fraction:
+    return Fraction(repr(number)) if abs(number) < 1e15 else Fraction(0)
+
+
+def _together(found: list[Fraction]) -> int:
+    """Their least common multiple, in units of a power of ten that makes all of them whole."""
+    unit = next((10**at for at in range(16) if all((10**at) % one.denominator == 0 for one in found)), 0)
+    return math.lcm(*(int(one * unit) for one in found))
 
 
 def _check_pattern(where: str, pattern: str) -> None:

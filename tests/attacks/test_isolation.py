@@ -121,6 +121,8 @@ BOMBS: dict[str, dict[str, Any]] = {
     },
     "a regular expression that backtracks": {"type": "string", "pattern": "((a{1,1000}){1,1000}){1,1000}"},
     "depth": json.loads('{"items":' * 500 + "{}" + "}" * 500),
+    "remainders": {"type": "integer", "multipleOf": 9_999_991},
+    "remainders that multiply": {"allOf": [{"multipleOf": 9973}, {"multipleOf": 9967}], "type": "integer"},
     "breadth": {"properties": {str(at): {"type": "string"} for at in range(20_000)}},
 }
 
