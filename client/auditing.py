@@ -82,7 +82,8 @@ def verify_receipt(
 
     A body that is given must be the one that was committed to; without salts that cannot be judged.
     The evidence answers the hour's nonce, which nobody chose, so its age counts from the hour's beginning
-    and may be the whole hour. Raises MalformedEvidence for evidence that does not parse.
+    and may be the whole hour; it holds no one-time key, which the policy may demand of requests alone.
+    Raises MalformedEvidence for evidence that does not parse.
 
     1. the receipt and the evidence belong together;  2. the bodies are those of the receipt;
     3. the evidence holds under the policy, at the receipt's time.
@@ -94,7 +95,7 @@ def verify_receipt(
     base = verify(  # 3
         evidence,
         collateral or Collateral(),
-        replace(policy, max_nonce_age=timedelta(seconds=PERIOD)),
+        replace(policy, max_nonce_age=timedelta(seconds=PERIOD), require_session=False),
         nonce=period_nonce(signed.receipt.period),
         now=now,
         nonce_age=timedelta(seconds=signed.receipt.time - signed.receipt.period),

@@ -98,6 +98,12 @@ async def test_after_a_rotation_the_keyset_that_the_client_knows_signs(worker: I
     assert verify_receipt(proof.signed, await evidence(worker, proof), worker.policy()).accepted
 
 
+async def test_a_policy_that_demands_one_time_keys_of_requests_takes_a_receipt(worker: InProcess) -> None:
+    proof = await asked(worker)
+    strict = replace(worker.policy(), require_session=True)
+    assert verify_receipt(proof.signed, await evidence(worker, proof), strict).accepted
+
+
 async def test_other_salts_or_bodies_fail_by_name(worker: InProcess) -> None:
     proof = await asked(worker)
     bundle = await evidence(worker, proof)
