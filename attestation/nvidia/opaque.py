@@ -129,10 +129,10 @@ class OpaqueData:
         value = self.get(kind)
         if value is None:
             return None
-        stripped = value.rstrip(b"\0")
-        if len(value) > _TEXT_LIMIT or not (stripped.isascii() and stripped.decode("ascii").isprintable()):
+        text = value.rstrip(b"\0").decode("latin-1")
+        if len(value) > _TEXT_LIMIT or not (text.isascii() and text.isprintable()):
             raise MalformedEvidence(f"opaque field {kind.name} is not short ASCII text")
-        return stripped.decode("ascii")
+        return text
 
     @property
     def types(self) -> list[int]:

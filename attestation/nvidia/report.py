@@ -96,7 +96,8 @@ class GpuReport:
         version, code, param1, param2, count, length = _RESPONSE.unpack(reader.take(_RESPONSE.size))
         if (version, code) != (SPDM_VERSION, MEASUREMENTS):
             raise MalformedEvidence(f"not SPDM 1.1 MEASUREMENTS: {version:02x}{code:02x}")
-        measurements = _blocks(reader.take(int.from_bytes(length, "little")))
+        record = reader.take(int.from_bytes(length, "little"))
+        measurements = _blocks(record)
         if len(measurements) != count:
             raise MalformedEvidence(f"{len(measurements)} measurement blocks, not {count}")
         nonce = reader.take(NONCE_SIZE)
@@ -105,7 +106,7 @@ class GpuReport:
         trailer = reader.rest()
         if trailer not in (b"", b"\0"):
             raise MalformedEvidence(f"{len(trailer)} bytes follow the signature")
-        return cls(
+        report = cls(
             request=request,
             measurements=measurements,
             responder_nonce=nonce,
@@ -115,6 +116,10 @@ class GpuReport:
             param2=param2,
             trailer=trailer,
         )
+        # What is hashed and verified are the bytes as received, not what they would be written as.
+        signed = raw[: len(raw) - SIGNATURE_SIZE - len(trailer)]
+        report.__dict__.update(measurement_record=record, signed=signed)
+        return report
 
     @cached_property
     def measurement_record(self) -> bytes:
@@ -129,7 +134,10 @@ class GpuReport:
     @cached_property
     def signed(self) -> bytes:
         """The bytes under the signature: the request, and the response up to the signature."""
-        record, opaque = self.measurement_record, self.opaque.to_bytes()
+        return self._encoded()
+
+    def _encoded(self) -> bytes:
+        record, opaque = b"".join(block.to_bytes() for block in self.measurements), self.opaque.to_bytes()
         length = len(record).to_bytes(3, "little")
         head = _RESPONSE.pack(
             SPDM_VERSION, MEASUREMENTS, self.param1, self.param2, len(self.measurements), length
@@ -139,7 +147,7 @@ class GpuReport:
 
     def to_bytes(self) -> bytes:
         """The report as received."""
-        return self.signed + self.signature + self.trailer
+        return self._encoded() + self.signature + self.trailer
 
     def measurement(self, index: int) -> bytes | None:
         """The value of SPDM block `index`."""
@@ -173,16 +181,16 @@ class _Reader:
 
 def _blocks(record: bytes) -> tuple[Measurement, ...]:
     blocks: list[Measurement] = []
-    offset = 0
-    while offset < len(record):
-        if len(record) - offset < _BLOCK.size:
+    start, end, header = 0, len(record), _BLOCK.size
+    while start < end:
+        if end - start < header:
             raise MalformedEvidence("measurement record ends inside a block header")
-        index, specification, outer, kind, size = _BLOCK.unpack_from(record, offset)
-        offset += _BLOCK.size
-        if specification != _DMTF or outer != size + 3 or len(record) - offset < size:
+        index, specification, outer, kind, size = _BLOCK.unpack_from(record, start)
+        value = record[start + header : start + header + size]
+        if specification != _DMTF or outer != size + 3 or len(value) < size:
             raise MalformedEvidence(f"measurement block {index} is not of DMTF's form")
-        blocks.append(Measurement(index, kind, record[offset : offset + size]))
-        offset += size
+        blocks.append(Measurement(index, kind, value))
+        start += header + size
     if len({block.index for block in blocks}) != len(blocks):
         raise MalformedEvidence("a measurement index occurs twice")
     return tuple(blocks)
