@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from sealing.artifact import CHUNKS_NAME, LEAVES_NAME, MANIFEST_NAME, Layout, SignedManifest, Tree, leaf
 from sealing.artifact.tree import DIGEST
@@ -66,7 +66,7 @@ class Uploads:
                 raise UploadRefused(f"there is no room for {needed} bytes")
             folder.mkdir()
         if not (folder / MANIFEST_NAME).exists():
-            (folder / (MANIFEST_NAME + PART)).write_bytes(raw)
+            _write(folder, MANIFEST_NAME + PART, raw)
         return signed.hash.hex()
 
     def progress(self, name: str) -> Progress:
@@ -82,7 +82,7 @@ class Uploads:
             tree.add(raw[place : place + DIGEST])
         if len(raw) != manifest.layout().chunks * DIGEST or tree.root != manifest.tree:
             raise UploadRefused("these leaves do not make the tree that the manifest signs")
-        (self._folder(name) / LEAVES_NAME).write_bytes(raw)
+        _write(self._folder(name), LEAVES_NAME, raw)
 
     def take(self, name: str, offset: int, piece: bytes) -> Progress:
         """Append a piece of the chunks at `offset`, which must be the end of what is there.
@@ -98,14 +98,15 @@ class Uploads:
         if len(piece) > MAX_PIECE or offset + len(piece) > before.total:
             raise UploadRefused(f"at most {MAX_PIECE} bytes at once, {before.total} in all")
         folder, layout = self._folder(name), self._signed(name).manifest.layout()
-        try:
-            with (folder / CHUNKS_NAME).open("r+b" if before.have else "wb") as file:
+        with os.fdopen(_open(folder, CHUNKS_NAME, os.O_RDWR | os.O_CREAT), "r+b") as file:
+            try:
                 file.seek(offset)
                 file.write(piece)
-        except OSError as error:
-            os.truncate(folder / CHUNKS_NAME, offset)
-            raise UploadRefused(f"the piece could not be written: {error.strerror}") from None
-        self._check(folder, layout, offset, offset + len(piece))
+                file.flush()
+            except OSError as error:
+                os.ftruncate(file.fileno(), offset)
+                raise UploadRefused(f"the piece could not be written: {error.strerror}") from None
+            self._check(folder, file, layout, offset, offset + len(piece))
         after = self.progress(name)
         if after.have == after.total and (folder / (MANIFEST_NAME + PART)).exists():
             (folder / (MANIFEST_NAME + PART)).replace(folder / MANIFEST_NAME)
@@ -121,17 +122,16 @@ class Uploads:
                     newest = manifest.version, folder
         return newest[1] if newest else None
 
-    def _check(self, folder: Path, layout: Layout, start: int, end: int) -> None:
+    def _check(self, folder: Path, file: BinaryIO, layout: Layout, start: int, end: int) -> None:
         leaves = (folder / LEAVES_NAME).read_bytes()
-        with (folder / CHUNKS_NAME).open("rb") as file:
-            for counter in range(layout.at(start), layout.chunks):
-                chunk = layout.chunk(counter)
-                if chunk.offset + chunk.length > end:
-                    return
-                file.seek(chunk.offset)
-                if leaf(file.read(chunk.length)) != leaves[counter * DIGEST :][:DIGEST]:
-                    os.truncate(folder / CHUNKS_NAME, chunk.offset)
-                    raise UploadRefused(f"chunk {counter} ({chunk.path}) is not the one that was signed")
+        for counter in range(layout.at(start), layout.chunks):
+            chunk = layout.chunk(counter)
+            if chunk.offset + chunk.length > end:
+                return
+            file.seek(chunk.offset)
+            if leaf(file.read(chunk.length)) != leaves[counter * DIGEST :][:DIGEST]:
+                os.ftruncate(file.fileno(), chunk.offset)
+                raise UploadRefused(f"chunk {counter} ({chunk.path}) is not the one that was signed")
 
     def _folder(self, name: str) -> Path:
         if not _is_name(name):
@@ -150,6 +150,27 @@ class Uploads:
                 except SealingError as error:
                     raise UploadRefused(f"the manifest on this worker's disk was altered: {error}") from None
         raise UploadRefused("no such upload was begun: send its manifest first")
+
+
+def _open(folder: Path, name: str, flags: int) -> int:
+    """A file in an upload's folder. No link is followed: the disk is the operator's, and owners choose what
+    is written, so a link could have the worker write anything anywhere. Raises UploadRefused."""
+    try:
+        within = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=within)
+        finally:
+            os.close(within)
+    except OSError as error:
+        raise UploadRefused(f"{name} cannot be written here: {error.strerror}") from None
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    try:
+        with os.fdopen(_open(folder, name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise UploadRefused(f"{name} could not be written: {error.strerror}") from None
 
 
 def _is_name(text: str) -> bool:

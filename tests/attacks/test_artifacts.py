@@ -11,7 +11,7 @@ from client.artifacts.seal import seal
 from enclave.artifacts.desk import OwnersDesk
 from enclave.artifacts.sealed_files import ArtifactError, SealedFiles, read_signed
 from enclave.artifacts.stores import DirectoryStore, StoreError
-from enclave.artifacts.uploads import Uploads
+from enclave.artifacts.uploads import UploadRefused, Uploads
 from sealing import cose
 from sealing.artifact import ReleasedSecret, SignedManifest
 from sealing.artifact.order import AdapterOrder, Do
@@ -223,3 +223,25 @@ async def test_a9_the_machines_identity_is_shown_to_no_host_of_an_owners_choice(
     azure = replace(ordered, place="azblob:https://account.blob.core.windows.net/container")
     with pytest.raises(StoreError, match="an identity was looked for"):
         await desk._order(azure.sign(OWNER))
+
+
+@pytest.mark.parametrize("linked", ["folder", "manifest.cose.part", "leaves", "chunks"])
+def test_a10_links_among_the_uploads_lead_nowhere(disk: Disk, tmp_path: Path, linked: str) -> None:
+    """Admitted himself as an owner, he chooses what is written; his links would choose where."""
+    place, target = tmp_path / "uploads", tmp_path / "inside"
+    place.mkdir()
+    target.mkdir()
+    name, files = disk.signed.hash.hex(), ("manifest.cose.part", "leaves", "chunks")
+    for each in files:
+        (target / each).write_bytes(b"code")
+    if linked == "folder":
+        (place / name).symlink_to(target)
+    else:
+        (place / name).mkdir()
+        (place / name / linked).symlink_to(target / linked)
+    uploads = Uploads(place, [cose.Signer.of(OWNER).hash])
+    with pytest.raises(UploadRefused, match=r"cannot be written here|could not be written"):
+        assert uploads.begin((disk.place / "manifest.cose").read_bytes()) == name
+        uploads.take_leaves(name, (disk.place / "leaves").read_bytes())
+        uploads.take(name, uploads.progress(name).have, (disk.place / "chunks").read_bytes()[4:])
+    assert all((target / each).read_bytes() == b"code" for each in files)
