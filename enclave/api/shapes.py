@@ -7,7 +7,7 @@ from typing import Any
 
 from enclave.text.calls import CallReader
 from enclave.text.grammar import MAX_CHARACTERS, Function, check, of_calls, of_schema
-from enclave.text.json_schema import AnswerSchema, SchemaRefused, accept
+from enclave.text.json_schema import MAX_MULTIPLE, AnswerSchema, SchemaRefused, accept
 from enclave.text.tool_form import BARE, ToolForm
 
 from .chat import NO_PARAMETERS, AllowedChoice, ChatRequest, NamedTool, ObjectFormat, SchemaFormat, Tool
@@ -104,6 +104,9 @@ def shape_of(request: ChatRequest, form: ToolForm) -> Shape:
     )
     if len(shape.grammar() or "") > MAX_CHARACTERS:
         raise _refused("tools", "the schemas of tools and response_format are too large together")
+    held_to = [*([content] if content else []), *(each.arguments for each in shape.functions.values())]
+    if sum(each.remainders for each in held_to) > MAX_MULTIPLE:
+        raise _refused("tools", f"multiples of all schemas together exceed {MAX_MULTIPLE}")
     return shape
 
 

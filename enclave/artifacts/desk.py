@@ -45,7 +45,8 @@ class Refused(Exception):
 class OwnersDesk:
     """`application`, and beside it the owners' paths. `owners`: SHA-256 of the keys of those admitted.
 
-    `keyset` gives K. Everything that an owner asks for carries its signature; nothing else is looked at.
+    `keyset` gives K. Orders and manifests carry their owner's signature; leaves and chunks are held against
+    the manifest, whoever sends them.
     """
 
     application: Application

@@ -63,10 +63,14 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSchema:
-    """A schema that was checked. Made by `accept` alone."""
+    """A schema that was checked. Made by `accept` alone.
+
+    `remainders` is how many of its numbers' multiples a grammar has to tell apart, at most MAX_MULTIPLE.
+    """
 
     schema: Schema = field(repr=False)
     _validator: Any = field(repr=False, compare=False)
+    remainders: int = 1
 
     def complaint(self, value: Any) -> str | None:
         """What is wrong with `value` in the validator's words, at most 300 characters; None if nothing."""
@@ -91,9 +95,9 @@ def accept(schema: Any) -> AnswerSchema:
         choices += _check_node(pointer, node.schema)
         if choices > MAX_CHOICES:
             raise SchemaRefused(pointer, f"enum and const hold more than {MAX_CHOICES} values together")
-    _check_multiples(nodes)
+    remainders = _count_remainders(nodes)
     _follow_references(nodes)
-    return AnswerSchema(schema, _Checker(schema))
+    return AnswerSchema(schema, _Checker(schema), remainders)
 
 
 def _check_size(schema: Any) -> None:
@@ -182,7 +186,7 @@ def _check_bounds(pointer: str, schema: dict[str, Any]) -> None:
             raise SchemaRefused(pointer, f"{end} and {exclusive} for one number: state the narrower alone")
 
 
-def _check_multiples(nodes: dict[str, _Node]) -> None:
+def _count_remainders(nodes: dict[str, _Node]) -> int:
     """SchemaRefused for multiples that are large, by themselves or where several must hold together."""
     found: list[Fraction] = []
     for pointer, node in nodes.items():
@@ -191,6 +195,7 @@ def _check_multiples(nodes: dict[str, _Node]) -> None:
             if not 0 < _together(found) <= MAX_MULTIPLE:
                 where = f"{pointer}/multipleOf"
                 raise SchemaRefused(where, f"in the units of the smallest, multiples exceed {MAX_MULTIPLE}")
+    return _together(found)
 
 
 def _decimal(number: float) -> Fraction:

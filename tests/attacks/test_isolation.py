@@ -138,6 +138,19 @@ async def test_i4_what_explodes_is_refused_before_it_does(worker: Shared, name: 
     assert worker.runner.stats().failed_steps == 0
 
 
+async def test_i4_many_tools_cost_no_more_together_than_one_may(worker: Shared) -> None:
+    def tool(at: int) -> dict[str, Any]:
+        parameters = {
+            "type": "object",
+            "properties": {"x": {"type": "integer", "multipleOf": 29_999 - 2 * at}},
+        }
+        return {"type": "function", "function": {"name": f"f{at}", "parameters": parameters}}
+
+    refused = await worker.ask("mallory", None, tools=[tool(at) for at in range(100)])
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools")
+    assert "multiples of all schemas together" in refused.json()["error"]["message"]
+
+
 async def test_i5_who_does_not_read_holds_up_nobody_and_who_leaves_is_cancelled() -> None:
     text = TextModel(FAQ)
     engine = Scripted(text, says=lambda request: LONG * 100, context_length=100_000)
