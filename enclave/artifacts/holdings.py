@@ -46,6 +46,14 @@ class Holdings:
             self._held = self._held | {found.name: Held(found, adapter, not_after)}
             self._renew()
 
+    def again(self, held: Held, not_after: int | None) -> bool:
+        """It is loaded once more, until `not_after`; False, and no change, if it was removed meanwhile."""
+        with self._lock:
+            if self._held.get(held.found.name) is not held:
+                return False
+            self._held = self._held | {held.found.name: replace(held, not_after=not_after)}
+            return True
+
     def remove(self, name: str) -> None:
         """It may not be used any more. Nothing happens for a name that is not held."""
         with self._lock:

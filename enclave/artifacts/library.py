@@ -109,7 +109,10 @@ class Library:
         Keys are released anew, since none was kept.
         """
         for held in self.holdings.all():
-            with self._opened(held.found, adapter=held.adapter) as files:
+            opened = self._shelf.open(held.found, self._base_root() if held.adapter else None)
+            with opened as files:
+                if not self.holdings.again(held, opened.not_after):
+                    continue  # its owner had it unloaded meanwhile
                 if held.found.name == self._base.name:
                     make(files)
                 elif held.adapter:

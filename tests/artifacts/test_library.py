@@ -280,3 +280,25 @@ async def test_a_tenant_whom_the_owner_does_not_name_is_refused_by_the_api() -> 
         assert answer.status_code == 403 and answer.json()["error"]["code"] == "not_permitted"
         question["model"] = "faq"
         assert (await client.post("/v1/chat/completions", json=question)).status_code == 200
+
+
+def test_what_its_owner_unloads_while_a_device_is_restored_does_not_come_back(sealed: Path) -> None:
+    releases = Releases()
+    books = library(sealed, releases, Clock(), sailor="sailor")
+    load(books).erase()
+    again: list[str] = []
+
+    class Device:
+        def load_adapter(self, name: str, files: Any) -> None:
+            again.append(name)
+
+    books.restore(Device(), lambda files: again.append("base"))  # type: ignore[arg-type, func-returns-value]
+    assert again == ["base", "sailor"] and loaded(books) == (["faq"], ["sailor"])
+
+    def unloading(signed: SignedManifest) -> ReleasedSecret:
+        books.holdings.remove("sailor")
+        return releases(signed)
+
+    books._shelf = Shelf(unloading, Clock())
+    books.restore(Device(), lambda files: again.append("base"))  # type: ignore[arg-type, func-returns-value]
+    assert again == ["base", "sailor", "base"] and loaded(books) == (["faq"], [])
