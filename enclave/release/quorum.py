@@ -123,6 +123,8 @@ def _share(
     expected.check(share.manifest, share.owner, share.not_after, now=clock(), broker=name)
     if words.member_threshold != share.threshold or words.group_count != 1:
         raise BrokerLied("its share is of another scheme than it says", broker=name)
+    if words.iteration_exponent:
+        raise BrokerLied("its share asks for work that no share of ours asks for", broker=name)
     return Given(name, share, words.identifier, words.index)
 
 

@@ -70,6 +70,17 @@ def test_one_broker_may_fail_and_two_may_not(brokers: list[World], box: Machine)
         ask(quorum, box)
 
 
+def test_shares_that_would_keep_the_worker_busy_are_lies(brokers: list[World], box: Machine) -> None:
+    """The work to join shares doubles with each step of a number in them, which goes up to 15."""
+    from shamir_mnemonic import generate_mnemonics
+
+    (words,) = generate_mnemonics(1, [(2, 3)], SECRET.key, iteration_exponent=1)
+    shares = split(SECRET, threshold=2, count=3)
+    slow = [replace(share, mnemonic=one) for share, one in zip(shares, words, strict=True)]
+    with pytest.raises(TooFewShares, match=r"0 shares of the 2.*asks for work"):
+        ask(spread(brokers, slow), box)
+
+
 def test_a_broker_that_lies_is_outvoted_and_named(
     brokers: list[World], box: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
