@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from client.azure import AzureUnavailable, credential
 from sealing.artifact import CHUNKS_NAME, LEAVES_NAME, MANIFEST_NAME
+from sealing.artifact.blob_hosts import takes_identity
 
 from .errors import OwnerError
 from .verify import read_manifest
@@ -30,11 +31,11 @@ def upload(
 ) -> None:
     """Write the artifact below https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX, the manifest last.
 
-    A query in `url` (a shared access signature) is the credential, else azure-identity finds one. Blocks
-    that an earlier try sent are kept. Raises NotAsSealed, OwnerError.
+    A query in `url` (a shared access signature) is the credential, else azure-identity finds one, for Azure's
+    own hosts alone. Blocks that an earlier try sent are kept. Raises NotAsSealed, OwnerError.
     """
     signed = read_manifest(directory)
-    given = own_credential or (None if urlsplit(url).query else _credential())
+    given = own_credential or (None if urlsplit(url).query else _credential(url))
     from azure.core.exceptions import AzureError
 
     try:
@@ -89,7 +90,12 @@ def _client(url: str, name: str, given: Any) -> "BlobClient":
     return BlobClient.from_blob_url(urlunsplit(parts._replace(path=path, fragment="")), credential=given)
 
 
-def _credential() -> Any:
+def _credential(url: str) -> Any:
+    if not takes_identity(url):
+        raise OwnerError(
+            f"{url} is not Azure's: your identity is not shown there; give https://ACCOUNT.blob.core.windows.net"
+            "/CONTAINER/NAME, or an address with a shared access signature"
+        )
     try:
         return credential()
     except AzureUnavailable as error:

@@ -1,6 +1,6 @@
-"""The one seam to Azure credentials: everything that talks to Azure takes a credential from here.
+"""The one seam to an owner's Azure credentials: whatever of `client` talks to Azure takes one from here.
 
-Needs the extra [azure]. Nothing else in the project imports azure.identity.
+Needs the extra [azure]. A worker finds its machine's own (enclave/artifacts/blob.py, enclave/release/azure).
 """
 
 from typing import TYPE_CHECKING

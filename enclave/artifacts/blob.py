@@ -1,21 +1,15 @@
 """Sealed artifacts in Azure Blob Storage. Needs the extra [azure]; imported where it is used."""
 
-import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlunsplit
 
 from sealing.artifact import CHUNKS_NAME, MANIFEST_NAME, MAX_MANIFEST
+from sealing.artifact.blob_hosts import takes_identity
 
 from .stores import StoreError, split_address
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
-
-AZURE: Final = re.compile(
-    r"[a-z0-9-]+(\.blob\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)|\.z\d+\.blob\.storage\.azure\.net)"
-)
-"""Where a token of the machine's identity may be sent: whoever is named elsewhere could use it, and ask for
-one for any service in its challenge."""
 
 
 class BlobStore:
@@ -31,7 +25,7 @@ class BlobStore:
         """Raises StoreError without the extra [azure], or for a host that is shown no credential."""
         self._parts = split_address(url)
         if credential is None and not self._parts.query:
-            self._check_host()
+            self._check_host(url)
             credential = _default_credential()
         self._manifest = self._client(MANIFEST_NAME, credential)
         self._chunks = self._client(CHUNKS_NAME, credential)
@@ -53,8 +47,8 @@ class BlobStore:
         self._manifest.close()
         self._chunks.close()
 
-    def _check_host(self) -> None:
-        if self._parts.scheme != "https" or not AZURE.fullmatch(self._parts.netloc):
+    def _check_host(self, url: str) -> None:
+        if not takes_identity(url):
             raise StoreError(
                 f"{self.label} is not Azure's: this machine's identity is not shown there; give the address"
                 " of a blob in Azure, or one with a shared access signature"

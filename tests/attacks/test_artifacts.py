@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from client.artifacts.blob import upload
+from client.artifacts.errors import OwnerError
 from client.artifacts.seal import seal
 from enclave.artifacts.desk import OwnersDesk
 from enclave.artifacts.sealed_files import ArtifactError, SealedFiles, read_signed
@@ -15,7 +17,17 @@ from enclave.artifacts.uploads import UploadRefused, Uploads
 from sealing import cose
 from sealing.artifact import ReleasedSecret, SignedManifest
 from sealing.artifact.order import AdapterOrder, Do
-from tests.artifacts.made import DATA_KEY, OTHER, OWNER, SMALL, make_model, order, plain_files, secret_for
+from tests.artifacts.made import (
+    DATA_KEY,
+    OTHER,
+    OWNER,
+    SMALL,
+    make_model,
+    order,
+    plain_files,
+    sealed_model,
+    secret_for,
+)
 
 LENGTH = SMALL + 16
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -211,6 +223,7 @@ async def test_a9_the_machines_identity_is_shown_to_no_host_of_an_owners_choice(
         raise StoreError("an identity was looked for")
 
     monkeypatch.setattr("enclave.artifacts.blob._default_credential", identity)
+    monkeypatch.setattr("client.artifacts.blob.credential", identity)
     made: Any = {"application": None, "library": None, "runner": None, "uploads": None}
     owners = [cose.Signer.of(OWNER).hash]
     desk = OwnersDesk(owners=owners, keyset=lambda: bytes(32), clock=lambda: 1000, **made)
@@ -219,6 +232,9 @@ async def test_a9_the_machines_identity_is_shown_to_no_host_of_an_owners_choice(
     )
     with pytest.raises(StoreError, match=r"identity is not shown there|without user or password"):
         await desk._order(ordered.sign(OWNER))
+    sealed_model(tmp_path)
+    with pytest.raises(OwnerError, match="your identity is not shown there"):
+        upload(tmp_path / "sealed", host)  # where he tells an owner to upload to
     assert not asked
     azure = replace(ordered, place="azblob:https://account.blob.core.windows.net/container")
     with pytest.raises(StoreError, match="an identity was looked for"):
