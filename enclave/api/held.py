@@ -89,9 +89,10 @@ class Repaired:
                     yield Piece(_parts(parted), (), parted.finish)
                     return
             turns += corrected(answer.text, complaint)
+        words = f"; at last: {complaint}" if self.shape.quoted else ""
         raise ApiError(
             422,
-            f"{MAX_ATTEMPTS} times the answer did not have the shape asked for; at last: {complaint}",
+            f"{MAX_ATTEMPTS} times the answer did not have the shape asked for{words}",
             kind="server_error",
             code="answer_invalid",
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from enclave.consent.rules import AGREED
 from enclave.text.calls import CallReader
 from enclave.text.grammar import MAX_CHARACTERS, Function, check, of_calls, of_schema
 from enclave.text.json_schema import MAX_MULTIPLE, AnswerSchema, SchemaRefused, accept
@@ -19,7 +20,8 @@ from .generation import Piece, Plain, Reader, Whole
 class Shape:
     """`content` is what JSON content must match, `functions` what may be called in `form`.
 
-    `definitions` are the tools as the prompt tells of them; `required` says that a call must be made.
+    `definitions` are the tools as the prompt tells of them; `required` says that a call must be made. Unless
+    `quoted`, nothing of an answer that does not match is shown, not even in an error.
     """
 
     form: ToolForm
@@ -28,6 +30,7 @@ class Shape:
     definitions: Sequence[Mapping[str, Any]] = ()
     required: bool = False
     parallel: bool = True
+    quoted: bool = True
 
     @property
     def free(self) -> bool:
@@ -101,6 +104,7 @@ def shape_of(request: ChatRequest, form: ToolForm) -> Shape:
         definitions=[tool.as_definition() for tool in tools],
         required=required,
         parallel=request.parallel_tool_calls is not False,
+        quoted=not _is_agreed(request),
     )
     if len(shape.grammar() or "") > MAX_CHARACTERS:
         raise _refused("tools", "the schemas of tools and response_format are too large together")
@@ -108,6 +112,12 @@ def shape_of(request: ChatRequest, form: ToolForm) -> Shape:
     if sum(each.remainders for each in held_to) > MAX_MULTIPLE:
         raise _refused("tools", f"multiples of all schemas together exceed {MAX_MULTIPLE}")
     return shape
+
+
+def _is_agreed(request: ChatRequest) -> bool:
+    """Whether a consent's layer put the schema there."""
+    form = request.response_format
+    return isinstance(form, SchemaFormat) and form.json_schema.name == AGREED
 
 
 def _check_size(request: ChatRequest) -> None:

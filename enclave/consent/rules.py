@@ -12,6 +12,8 @@ from sealing.consent import OutputRules
 Table = dict[str, Any]
 _CALLS = ("tools", "tool_choice", "functions", "function_call", "parallel_tool_calls")
 _LOGPROBS = ("logprobs", "top_logprobs")
+AGREED = "consent"
+"""The name of the schema that a consent fixes: no error quotes an answer that does not follow it."""
 
 
 class RuleBroken(Exception):
@@ -79,7 +81,7 @@ def _force_schema(request: Table, schema: Table) -> None:
     for name in _CALLS:
         if request.get(name) is not None:
             raise RuleBroken(name, "the consent in force fixes a JSON Schema, which calls would pass by")
-    agreed = {"name": "consent", "schema": schema, "strict": True}
+    agreed = {"name": AGREED, "schema": schema, "strict": True}
     forced = {"type": "json_schema", "json_schema": agreed}
     if request.get("response_format") not in (None, forced):
         raise RuleBroken("response_format", "the consent in force fixes the JSON Schema of every answer")

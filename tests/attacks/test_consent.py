@@ -23,11 +23,13 @@ from client.sdk import AsyncClient
 from client.searching import party_token, search
 from cloister.cli.serving import Settings
 from enclave.consent.admission import admit
+from enclave.consent.rules import govern
 from enclave.documents.shelf import Documents, Folder
 from enclave.model_files import model_root
 from enclave.simulator.measure import measure
-from sealing.consent import Consent
+from sealing.consent import Consent, OutputRules, canonical_schema
 from sealing.errors import ConsentRefused
+from tests.api.scripted import answers, app
 from tests.attacks.operator import Rewriter
 from tests.running import FAQ, RunningWorker, cloister
 
@@ -218,3 +220,18 @@ async def test_c8_passages_are_quoted_to_their_readers_alone(joint: RunningWorke
             with pytest.raises(ApiFailure, match="lets nobody read these documents"):
                 await search(client, "letters", "patient")
     assert LETTER not in joint.output
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_c7_an_answer_beside_the_agreed_schema_is_not_quoted_in_the_error(stream: bool) -> None:
+    """An engine without masks: what does not follow the schema is asked for again, and then refused."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    rules = OutputRules(max_tokens=64, schema=canonical_schema(schema))
+    asked = {"model": "faq", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+    body = govern(rules, "/v1/chat/completions", asked)
+    async with app(says=answers('{"a": "patient 4711"}'), grammars=False) as (client, _):
+        response = await client.post("/v1/chat/completions", json=body)
+        assert "did not have the shape" in response.text and "4711" not in response.text
+        own = {"type": "json_schema", "json_schema": {"name": "own", "schema": schema}}
+        response = await client.post("/v1/chat/completions", json=asked | {"response_format": own})
+        assert "4711" in response.text  # whose schema it is alone, sees what was wrong
