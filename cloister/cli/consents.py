@@ -46,13 +46,25 @@ def sign(
     out: Annotated[
         Path | None, typer.Option(help="Where to write it; over the file itself if left out.")
     ] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="sha256:... that `show` printed: nothing else is signed.")
+    ] = None,
 ) -> None:
-    """Read what is agreed to, and sign it with one party's key."""
+    """Sign what is agreed to with one party's key, and show it.
+
+    What was read with `show` may not be what lies there now, if others can write there: name its digest.
+    """
     from client.artifacts.keys import read_owner_key
+    from sealing.errors import ConsentRefused
 
     from .sealing import passphrase
 
-    signed = _consent(consent).signed_by(read_owner_key(key, passphrase=passphrase()))
+    found = _consent(consent)
+    if digest is not None and digest.strip() != found.manifest.digest:
+        raise ConsentRefused(
+            f"{consent} is {found.manifest.digest} by now, not what you read; nothing was signed"
+        )
+    signed = found.signed_by(read_owner_key(key, passphrase=passphrase()))
     (out or consent).write_bytes(signed.to_bytes())
     _show(signed.manifest, signed.standing())
 

@@ -235,3 +235,15 @@ async def test_c7_an_answer_beside_the_agreed_schema_is_not_quoted_in_the_error(
         own = {"type": "json_schema", "json_schema": {"name": "own", "schema": schema}}
         response = await client.post("/v1/chat/completions", json=asked | {"response_format": own})
         assert "4711" in response.text  # whose schema it is alone, sees what was wrong
+
+
+def test_c4_a_consent_that_was_swapped_since_it_was_read_is_not_signed(agreed: Path, tmp_path: Path) -> None:
+    read = Consent.from_bytes(agreed.read_bytes()).manifest
+    swapped = replace(read, output=replace(read.output, logprobs=True))
+    file, key = tmp_path / "swapped", agreed.parent / "lab.key"
+    file.write_bytes(Consent(manifest=swapped).to_bytes())
+    before = file.read_bytes()
+    done = run("sign", str(file), "--key", str(key), "--digest", read.digest)
+    assert done.returncode == 10 and "nothing was signed" in done.stderr
+    assert file.read_bytes() == before
+    assert run("sign", str(file), "--key", str(key), "--digest", swapped.digest).returncode == 0
