@@ -26,73 +26,73 @@ class BundleCheck(CheckId):
 
     NONCE = (
         "bundle.nonce",
-        "DESIGN 3 (N)",
+        "docs/spec/evidence.md, Binding (N)",
         "the bundle answers another nonce, or the verifier had none of its own",
         "fetch fresh evidence with your own nonce",
     )
     FRESHNESS = (
         "bundle.freshness",
-        "DESIGN 4",
+        "docs/policy.md (max_nonce_age)",
         "more time than max_nonce_age passed between making the nonce and having the evidence",
         "attest again; for archived evidence give the time the nonce was made",
     )
     CPU_TEE = (
         "bundle.cpu-tee",
-        "DESIGN 4",
+        "docs/spec/evidence.md, Binding (D)",
         "the policy has no section for the CPU TEE of this bundle",
         "add a section for that TEE to the policy, or use a worker on a TEE the policy names",
     )
     DEVICES = (
         "bundle.devices",
-        "DESIGN 4",
+        "docs/spec/evidence.md, Binding (D)",
         "the number or kind of devices is not what the policy asks for",
         "check whether the operator stripped device evidence; set the policy's device count",
     )
     KEYSET_VALIDITY = (
         "keyset.validity",
-        "DESIGN 4 (not_before, not_after)",
+        "docs/spec/evidence.md, Documents (keyset)",
         "the keyset is expired, not yet valid, or valid for more than 24 h",
         "attest again; check the clocks of worker and client",
     )
     SESSION_VALIDITY = (
         "session.validity",
-        "DESIGN 6 (session)",
+        "docs/spec/evidence.md, Documents (session)",
         "the one-time session key is expired, lives too long, reuses a key id, or is demanded and missing",
         "attest again; a busy worker may have none to give",
     )
     WORKLOAD_SOFTWARE = (
         "workload.software",
-        "DESIGN 3 (W)",
+        "docs/spec/evidence.md, Documents (workload)",
         "the named software is not in the policy, or no measured register confirms it",
         "compare with the release you trust; see `cloister measure`",
     )
     WORKLOAD_MODELS = (
         "workload.models",
-        "DESIGN 4 (workload)",
+        "docs/spec/evidence.md, Documents (workload)",
         "a model is loaded whose root the policy does not list, or under another name, or owned by others",
         "add name=root to [workload] models, and the owner of a sealed one to owners, if you trust them",
     )
     WORKLOAD_ADAPTERS = (
         "workload.adapters",
-        "DESIGN 4 (workload)",
+        "docs/spec/evidence.md, Documents (workload)",
         "an adapter is loaded whose root the policy does not list, or under another name, or owned by others",
         "add name=root to [workload] adapters, and the owner of a sealed one to owners, if you trust them",
     )
     WORKLOAD_POLICIES = (
         "workload.policies",
-        "DESIGN 4 (workload)",
+        "docs/spec/evidence.md, Documents (workload)",
         "a policy or token issuer that your policy does not list is in force",
         "add its digest to [workload] policies if you trust it",
     )
     WORKLOAD_CONSENT = (
         "workload.consent",
-        "DESIGN 4 (workload), 7",
+        "docs/spec/consent.md, 3",
         "no consent of those that the policy names is in force, or one that it does not name",
         "read the consent (`cloister consent show`) and add its digest to [workload] consents if you agree",
     )
     WORKLOAD_CLOCK = (
         "workload.clock",
-        "DESIGN 7",
+        "docs/spec/evidence.md, Documents (workload)",
         "the worker relies on the host's clock and the policy does not allow it",
         'write clocks = ["host"] in [workload] if that is acceptable',
     )
@@ -103,19 +103,19 @@ class EvidenceCheck(CheckId):
 
     POLICY = (
         "evidence.policy",
-        "DESIGN 5",
+        "docs/verifying.md",
         "the policy has no section for this kind of evidence",
         "add the section that the check names, or use evidence of a kind that the policy accepts",
     )
     INPUTS = (
         "evidence.inputs",
-        "DESIGN 5",
+        "docs/verifying.md",
         "a value was given that the evidence must carry, and this kind of evidence has no place for it",
         "give the value that this kind binds: a nonce or the report data; see docs/verifying.md",
     )
     FRESHNESS = (
         "evidence.freshness",
-        "DESIGN 4",
+        "docs/policy.md (max_nonce_age)",
         "more time than max_nonce_age passed between making the nonce and having the evidence",
         "attest again; for archived evidence give the time the nonce was made",
     )

@@ -138,7 +138,9 @@ class Policy:
         try:
             with open(path, encoding="utf-8") as file:
                 return cls.from_toml(file.read())
-        except (OSError, UnicodeDecodeError, PolicyError) as error:
+        except OSError as error:
+            raise PolicyError(f"{path}: {error.strerror}") from None
+        except (UnicodeDecodeError, PolicyError) as error:
             raise PolicyError(f"{path}: {error}") from None
 
     def with_roots(self, roots: Roots) -> Self:

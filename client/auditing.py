@@ -15,13 +15,13 @@ class ReceiptCheck(CheckId):
 
     KEYSET = (
         "receipt.keyset",
-        "DESIGN 10 (K)",
+        "docs/spec/receipts.md, 5 (K)",
         "the evidence is of another keyset: another worker, or the same at another time",
         "get the evidence of this receipt's hour and keyset: `cloister receipt evidence`",
     )
     SIGNATURE = (
         "receipt.signature",
-        "DESIGN 10",
+        "docs/spec/receipts.md, 5",
         "the receipt key in the evidence did not sign this receipt, or it was altered since",
         "do not rely on it; ask its holder for the file as the worker sent it",
     )
@@ -33,25 +33,25 @@ class ReceiptCheck(CheckId):
     )
     WORKLOAD = (
         "receipt.workload",
-        "DESIGN 10 (W)",
+        "docs/spec/receipts.md, 5 (W)",
         "something else was loaded when the evidence was gathered",
         "get the evidence of this receipt's workload: `cloister receipt evidence`",
     )
     LOADED = (
         "receipt.loaded",
-        "DESIGN 10",
+        "docs/spec/receipts.md, 5",
         "the model, adapter, policies or consent that the receipt names are not those of the workload",
         "do not rely on it; the worker is at fault",
     )
     REQUEST = (
         "receipt.request",
-        "DESIGN 10",
+        "docs/spec/receipts.md, 5",
         "the receipt commits to another request, or these are not its salts",
         "ask the client for the request's body and the salts that came with this receipt",
     )
     RESPONSE = (
         "receipt.response",
-        "DESIGN 10",
+        "docs/spec/receipts.md, 5",
         "the receipt commits to another answer, or these are not its salts",
         "ask the client for the answer's body and the salts that came with this receipt",
     )

@@ -8,7 +8,7 @@ class CompositeCheck(CheckId):
 
     FORMAT = (
         "composite.format",
-        "DESIGN 5",
+        "docs/verifying.md, Documents of other providers",
         "the policy does not list this document's format",
         "add it to [composite] formats if you accept such documents",
     )
@@ -26,13 +26,13 @@ class CompositeCheck(CheckId):
     )
     CHANNEL_KEY = (
         "composite.channel-key",
-        "DESIGN 6",
+        "docs/verifying.md, Documents of other providers",
         "the key that you would talk to is not one that the document binds",
         "connect to the attested key, or fetch the evidence of the machine you are connected to",
     )
     DEVICES_BOUND = (
         "composite.devices-bound",
-        "DESIGN 3",
+        "docs/verifying.md, Documents of other providers",
         "the CPU report does not commit to the device evidence, which may be another machine's",
         "use a provider that binds it, or accept the risk with allow_unbound_devices = true in [composite]",
     )

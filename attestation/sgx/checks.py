@@ -28,7 +28,7 @@ class SgxCheck(CheckId):
     )
     REPORT_DATA = (
         "sgx.report-data",
-        "DESIGN 3 (report_data)",
+        "docs/spec/evidence.md, Binding (REPORT_DATA)",
         "the quote does not commit to the expected keys and nonce",
         "attest again; if it persists, somebody is in between",
     )

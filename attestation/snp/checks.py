@@ -190,7 +190,7 @@ class SnpCheck(CheckId):
     )
     REPORT_DATA = (
         "snp.report-data",
-        "ABI 7.3 (REPORT_DATA), DESIGN 3",
+        "ABI 7.3 (REPORT_DATA), docs/spec/evidence.md, Binding",
         "the report was made for other keys, another nonce, other devices or another workload",
         "attest again; if it repeats, somebody relays another machine's report",
     )

@@ -64,7 +64,7 @@ class TdxCheck(CheckId):
     )
     REPORT_DATA = (
         "tdx.report-data",
-        "DESIGN 3 (report_data)",
+        "docs/spec/evidence.md, Binding (REPORT_DATA)",
         "the quote does not commit to the expected keys and nonce",
         "attest again; if it persists, somebody is in between",
     )

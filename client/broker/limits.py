@@ -91,7 +91,7 @@ class Limits:
         """LimitsError if these limits cannot be kept under `policy`."""
         if policy.roots.simulated and not self.demo:
             raise LimitsError(
-                "a policy of the simulator releases nothing but artifacts marked demo: demo = true"
+                "a policy of the simulator releases only what is marked --demo (over HTTP: demo = true)"
             )
         if (self.workloads or self.base_root) and policy.workload is None:
             raise LimitsError("limits on workloads need a policy with a [workload] section")

@@ -21,7 +21,8 @@ def commands() -> None:
 @app.command()
 def watch(
     pid: Annotated[
-        int | None, typer.Option(help="A process that has the bus; found by itself if there is only one bus.")
+        int | None,
+        typer.Option(help="`cloister serve`'s process, or one that has the bus; the only bus is found."),
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after so long; else Ctrl-C.")] = None,
     rows: Annotated[

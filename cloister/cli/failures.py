@@ -43,7 +43,11 @@ NAMED = (AttestationError, ClientError, ConfigurationError, ConsentRefused, NoBu
 STEPS: list[tuple[type[Exception], int, str]] = [
     (MalformedEvidence, ExitCode.MALFORMED, "this is not evidence; check the file, or the worker's version"),
     (ConfigurationError, ExitCode.USAGE, "see `cloister serve --help`"),
-    (PolicyError, ExitCode.USAGE, "mend the policy file; docs/policy.md describes every key"),
+    (
+        PolicyError,
+        ExitCode.USAGE,
+        "mend it by docs/policy.md; `cloister serve --write-policy` makes one",
+    ),
     (CollateralUnavailable, ExitCode.UNEVALUABLE, "supply what is missing and verify again"),
     (ConsentRefused, ExitCode.REJECTED, "`cloister consent show FILE` says whose signature is missing"),
     (EarKeyError, ExitCode.USAGE, "`openssl genpkey -algorithm ed25519` makes a signing key"),
@@ -62,7 +66,11 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (ReceiptRefused, ExitCode.REJECTED, "the answer came whole; ask for the receipt again, or do without"),
     (WorkerRefused, ExitCode.INTERNAL, "attest again; check this machine's clock and the worker's version"),
     (NoBus, ExitCode.USAGE, "`cloister bus watch --help` says how a bus is found"),
-    (KeyFileError, ExitCode.USAGE, "`cloister owner-key new FILE` makes a signing key"),
+    (
+        KeyFileError,
+        ExitCode.USAGE,
+        "name another; `owner-key new` makes signing keys, `seal` data keys",
+    ),
     (SourceRefused, ExitCode.USAGE, "see `cloister seal --help`; nothing was lost"),
     (TargetRefused, ExitCode.USAGE, "nothing there was touched"),
     (DiskFull, ExitCode.INTERNAL, "make room and run the same command again: it goes on where it stopped"),

@@ -141,7 +141,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise MalformedEvidence(f"{path}: {error.strerror}") from None
+        raise typer.BadParameter(f"{path}: {error.strerror}") from None
     if len(raw) > MAX_FILE:
         raise MalformedEvidence(f"{path}: more than {MAX_FILE} bytes")
     return raw

@@ -12,7 +12,7 @@ import typer
 
 from attestation import ExitCode
 from client.artifacts import keys
-from client.artifacts.errors import KeyFileError, OwnerError, SourceRefused, TargetRefused
+from client.artifacts.errors import KeyFileError, NotAsSealed, SourceRefused, TargetRefused
 from client.artifacts.seal import CHUNK, SealOrder, seal
 from client.artifacts.source import kind_of
 from client.artifacts.verify import read_manifest, verify
@@ -104,7 +104,7 @@ def check(directory: Path, owner: Path | None) -> int:
     """Verify without a key; 0, or NotAsSealed."""
     signed = verify(directory, show_progress("verified"))
     if owner is not None and keys.read_signer(owner).hash != signed.manifest.owner.hash:
-        raise OwnerError(f"{directory} is signed by {signed.manifest.owner.hash.hex()}, not by {owner}")
+        raise NotAsSealed(f"{directory} is signed by {signed.manifest.owner.hash.hex()}, not by {owner}")
     _describe(signed)
     word = "as its owner sealed it" if owner else "as the owner above sealed it; name yours with --owner"
     typer.echo(word)

@@ -1,5 +1,6 @@
 """`cloister serve` and `cloister measure`: settings into a configuration, then the security processor."""
 
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class Settings:
         """The configuration; ConfigurationError names the word that does not fit."""
         model = shipped_model() if self.model is None else _place(self.model)
         if isinstance(model, Path) and not (model / "config.json").is_file():
-            raise ConfigurationError(f"{model} is not a model directory: it has no config.json")
+            missing = "it has no config.json" if model.is_dir() else "there is none"
+            raise ConfigurationError(f"{model} is not a model directory: {missing}")
         named = dict(_named("--adapter", word, "a LoRA adapter") for word in self.adapters)
         return Configuration(
             model=model,
@@ -60,7 +62,7 @@ class Settings:
             encoders=dict(_plain("--encoder", word, "a sentence encoder") for word in self.encoders),
             issuers=tuple(_pem("--issuer", path) for path in self.issuers),
             engine=engine_options(self.engine),
-            consent=self.consent.resolve() if self.consent else None,
+            consent=_file("--consent", self.consent) if self.consent else None,
             documents=dict(_named("--documents", word, "text files") for word in self.documents),
             brokers=tuple(self.brokers),
             broker_ca=_pem("--broker-ca", self.broker_ca) if self.broker_ca else None,
@@ -88,6 +90,9 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     if configuration.insecure_gpu:
         device = configuration.engine.device
         sys.stderr.write(f"INSECURE GPU: the model runs on {device}, whose memory and transfers are open\n")
+    _listenable(host, port)
+    if write_policy is not None and not write_policy.parent.is_dir():
+        raise ConfigurationError(f"--write-policy {write_policy}: {write_policy.parent} is not a directory")
     sys.stderr.write("SIMULATED: a security processor in software measures and starts the worker\n")
     if write_policy is None:
         sys.stderr.write("clients need the policy that pins it: add --write-policy FILE\n")
@@ -95,6 +100,7 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     try:
         if write_policy is not None:
             write_policy.write_text(_policy(configuration, measure_files(configuration.measured())))
+            sys.stderr.write(f"policy for clients: {write_policy}\n")
         return worker.wait()
     except KeyboardInterrupt:
         worker.terminate()
@@ -208,6 +214,21 @@ def _owner(path: Path) -> str:
     return pem
 
 
+def _listenable(host: str, port: int) -> None:
+    """ConfigurationError if nobody can listen there, before minutes go into measuring and loading."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while ")[0]
+        raise ConfigurationError(f"{host}:{port}: {reason}; give another --port or --host") from None
+
+
+def _file(option: str, path: Path) -> Path:
+    if not path.is_file():
+        raise ConfigurationError(f"{option} {path}: no such file")
+    return path.resolve()
+
+
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise ConfigurationError(f"--uploads {path} is not a directory")
@@ -217,5 +238,7 @@ def _folder(path: Path) -> Path:
 def _pem(option: str, path: Path) -> str:
     try:
         return path.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{option} {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"{option} {path}: {error}") from None

@@ -54,7 +54,7 @@ class BrokerAddress:
         ):
             raise ValueError(f"a broker's address is https://HOST[:PORT], not {self.url!r}")
         if parts.scheme == "http" and not (self.plaintext and _loopback(parts.hostname)):
-            raise ValueError("a broker is reached over https; plaintext, spelled out, goes to loopback only")
+            raise ValueError("a broker is reached over https; http is for loopback, with --broker-plaintext")
 
 
 class HttpTransport:
@@ -85,7 +85,8 @@ class HttpTransport:
             response = connection.getresponse()
             content = response.read(MAX_ANSWER + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise BrokerUnreachable(str(error) or type(error).__name__, broker=self.name) from None
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise BrokerUnreachable(f"{reason}; is a key broker running there?", broker=self.name) from None
         finally:
             connection.close()
         if len(content) > MAX_ANSWER:

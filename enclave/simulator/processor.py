@@ -103,7 +103,8 @@ def launch(
         "root": str(root),
     }
     command = [sys.executable, "-E", "-s", "-B", "-m", "enclave.simulator.processor"]
-    process = subprocess.Popen(command, cwd=root, env=environment(), stdin=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=root, env=environment(), stdin=subprocess.PIPE, process_group=0)
+    # A group of its own: Ctrl-C goes to the launcher alone, which stops it.
     # The pipe stays open: its end tells the processor that its launcher is gone.
     _hand_over(process, json.dumps(settings).encode() + b"\n", close=False)
     return LaunchedWorker(process)

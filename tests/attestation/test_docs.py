@@ -67,6 +67,9 @@ def test_check_names_are_distinct_and_lower_case() -> None:
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_every_check_says_where_it_is_from_what_fails_it_and_what_to_do(check: CheckId) -> None:
+    for document in re.findall(r"docs/\S+\.md", check.clause):
+        assert (DOCS.parent / document).is_file()
+    assert "DESIGN" not in check.clause  # no document of ours has that name
     for text in (check.clause, check.fails, check.remedy):
         assert text and text == text.strip() and not text.endswith(".")
 

@@ -111,6 +111,13 @@ def test_terminating_the_processor_stops_the_worker(tree: Tree) -> None:
     assert gone(pid)
 
 
+def test_a_terminals_ctrl_c_is_left_to_the_launcher(tree: Tree) -> None:
+    handle = tree.launch(stay=WAIT)
+    assert os.getpgid(handle.process.pid) not in (os.getpgid(0), 0)
+    handle.terminate()
+    handle.wait(WAIT)
+
+
 def test_a_worker_dies_with_its_processor(tree: Tree) -> None:
     handle = tree.launch(stay=WAIT)
     pid = tree.facts()["pid"]

@@ -86,13 +86,17 @@ def below(pid: int) -> list[Found]:
 
 
 def the_bus(pid: int | None = None) -> Path:
-    """Where the one bus is that `find` finds. Raises NoBus if there is none, or more than one."""
+    """Where the one bus is that `find` or `below` finds. Raises NoBus if there is none, or more than one."""
     found = find(pid)
+    if pid is not None:
+        found = found or below(pid)
+        if not found:
+            raise NoBus(f"process {pid} holds no bus, and none that it started does")
     if not found:
         raise NoBus("no process here holds a bus; start a worker, and watch as the same user or root")
     if len(found) > 1:
         raise NoBus(
-            f"several buses: choose one of the processes {', '.join(str(each.pid) for each in found)}"
+            f"several buses: choose one with --pid {' or --pid '.join(str(each.pid) for each in found)}"
         )
     return found[0].path
 

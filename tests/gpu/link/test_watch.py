@@ -10,7 +10,7 @@ import pytest
 
 from enclave.gpu.bus import Bus, NoBus, Side
 from enclave.gpu.bus.geometry import Class
-from enclave.gpu.link.watch import Recorder, Watcher, entropy, find, row, the_bus, windows
+from enclave.gpu.link.watch import Recorder, Watcher, below, entropy, find, row, the_bus, windows
 from tests.gpu.pairs import SMALL, Beside, two_links
 
 CLI = [sys.executable, "-m", "cloister", "bus", "watch"]
@@ -59,8 +59,19 @@ def test_whoever_holds_the_bus_shows_it() -> None:
         assert Watcher.of(found.path).geometry == SMALL
 
 
+def test_the_bus_of_a_launcher_is_found_below_it() -> None:
+    holder = "import os, sys; os.memfd_create('cloister-bus'); print(flush=True); sys.stdin.read()"
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holder!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", launcher], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        (found,) = below(process.pid)
+        assert the_bus(process.pid) == found.path and found.pid != process.pid
+
+
 def test_no_bus_and_what_is_none_is_said(tmp_path: Path) -> None:
-    with pytest.raises(NoBus, match="start a worker"):
+    with pytest.raises(NoBus, match="4194304 holds no bus"):
         the_bus(1 << 22)  # beyond the largest process number
     plain = tmp_path / "file"
     plain.write_bytes(bytes(9000))
