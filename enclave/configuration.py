@@ -15,6 +15,7 @@ from enclave.release import BrokerAddress
 
 SOFTWARE = "cloister 0.1.0"
 INSECURE = "insecure_gpu"
+TEES = ("sev-snp", "tdx")
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
@@ -33,7 +34,8 @@ class Configuration:
     `documents` maps names to places of text, which need a consent that says who may read them.
     `insecure_gpu`: the device computes on a GPU that no evidence vouches for ("cuda" unless the engine's
     options name one), and the workload says so. `gpu_toll`: crossings to the device are as slow as on
-    confidential hardware.
+    confidential hardware. `tee`: the real CPU TEE that vouches ("sev-snp", "tdx"); None is the simulator.
+    `confidential_gpu`: beside it, this machine's GPUs vouch for themselves, and the first computes.
     """
 
     model: Place
@@ -52,6 +54,8 @@ class Configuration:
     uploads: Path | None = None
     insecure_gpu: bool = False
     gpu_toll: bool = False
+    tee: str | None = None
+    confidential_gpu: bool = False
     host: str = "127.0.0.1"
     port: int = 8420
 
@@ -68,6 +72,7 @@ class Configuration:
         if self.documents and self.consent is None:
             raise ConfigurationError("documents need a consent, which says to whom they may be quoted")
         self._check_brokers()
+        self._check_hardware()
         self._check_device()
 
     def addresses(self) -> list[BrokerAddress]:
@@ -83,13 +88,27 @@ class Configuration:
         if self.threshold < 1 or (self.threshold > 1 and self.threshold > len(self.brokers)):
             raise ConfigurationError(f"{self.threshold} of {len(self.brokers)} brokers is not k of n")
 
+    def _check_hardware(self) -> None:
+        if self.tee is None and self.confidential_gpu:
+            raise ConfigurationError(
+                "a confidential GPU needs a real CPU TEE beside it: --tee sev-snp or tdx; the simulator"
+                " has a device of its own"
+            )
+        if self.tee is not None and self.tee not in TEES:
+            raise ConfigurationError(f"--tee {self.tee!r} is not one of {', '.join(TEES)}")
+        if self.tee is not None and (self.insecure_gpu or self.gpu_toll):
+            raise ConfigurationError(
+                "--insecure-gpu and --gpu-toll belong to the simulator: with --tee nothing is simulated"
+            )
+
     def _check_device(self) -> None:
-        if self.engine.device != "cpu" and not self.insecure_gpu:
+        if self.engine.device != "cpu" and not (self.insecure_gpu or self.confidential_gpu):
             raise ConfigurationError(
                 f"engine device {self.engine.device}: nothing vouches for that GPU; --insecure-gpu computes"
-                " on it all the same, and `cloister gpu check` says whether evidence vouches for one here"
+                " on it all the same, --tee with --gpu nvidia has it vouch for itself, and"
+                " `cloister gpu check` says whether it can here"
             )
-        if self.engine.device == "cpu" and self.insecure_gpu:
+        if self.engine.device == "cpu" and (self.insecure_gpu or self.confidential_gpu):
             object.__setattr__(self, "engine", replace(self.engine, device="cuda"))
 
     def measured(self) -> dict[str, Any]:
@@ -117,6 +136,8 @@ class Configuration:
             "admitted": list(self.admitted),
             "uploads": str(self.uploads) if self.uploads else None,
             "gpu_toll": self.gpu_toll,
+            "tee": self.tee,
+            "confidential_gpu": self.confidential_gpu,
             "host": self.host,
             "port": self.port,
         }
@@ -141,6 +162,8 @@ class Configuration:
             admitted=tuple(table.get("admitted", ())),
             uploads=Path(table["uploads"]) if table.get("uploads") else None,
             gpu_toll=table.get("gpu_toll", False),
+            tee=table.get("tee"),
+            confidential_gpu=table.get("confidential_gpu", False),
             host=table["host"],
             port=table["port"],
         )

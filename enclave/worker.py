@@ -49,7 +49,7 @@ from .gpu.device.keeper import DeviceKeeper, DeviceUnavailable, NotRestored
 from .gpu.link import Toll
 from .identity import Identity
 from .listening import listen
-from .memory import harden_process
+from .memory import Hardening, harden_process
 from .receipts.journal import EvidenceJournal
 from .receipts.layer import ReceiptLayer
 from .release.errors import ReleaseError
@@ -300,6 +300,12 @@ async def serve(worker: Worker, host: str, port: int) -> None:
         await listen(worker.gateway(), listener)
 
 
+def say_how_protected(hardened: Hardening, identity: Identity) -> None:
+    """Log what the kernel granted."""
+    dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
+    log.info("raw keys are in %s memory; core dumps are %s", identity.memory, dumps)
+
+
 def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     """Run a worker with the settings in `table` until it is told to stop. The security processor's doing."""
     logging.basicConfig(level=logging.INFO, format="worker: %(message)s")
@@ -307,8 +313,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     configuration = Configuration.from_tables(table)
     link = ProcessorLink(processor)
     identity = Identity()
-    dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
-    log.info("raw keys are in %s memory; core dumps are %s", identity.memory, dumps)
+    say_how_protected(hardened, identity)
     toll = Toll() if configuration.gpu_toll else None
     engine = DeviceEngine(ahead=2 if toll else 1)
     keeper = _keeper(table, link, engine, toll)
@@ -329,7 +334,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
             on_device,
             gpu_session=keeper.session,
         )
-    except _REFUSALS as error:
+    except REFUSALS as error:
         log.error("not started: %s", error)
         keeper.close()
         identity.erase()
@@ -343,7 +348,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     return 0
 
 
-_REFUSALS = (
+REFUSALS = (
     ConsentRefused,
     MalformedDocument,
     FilesError,

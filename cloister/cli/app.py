@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,6 +80,21 @@ EngineSettings = Annotated[
 Issuers = Annotated[
     list[Path] | None,
     typer.Option("--issuer", help="PEM file of an Ed25519 key whose tenant tokens are taken."),
+]
+Tee = Annotated[
+    Literal["sev-snp", "tdx"] | None,
+    typer.Option(help="Serve in this real CPU TEE (docs/hardware.md); without it everything is simulated."),
+]
+Gpu = Annotated[
+    Literal["nvidia"] | None,
+    typer.Option(help="With --tee: compute on this machine's confidential GPUs, if they are admitted."),
+]
+GpuPolicy = Annotated[
+    Path | None, typer.Option(help="What they must pass first: a policy with an [nvidia_gpu] section.")
+]
+GpuCollateral = Annotated[
+    list[Path] | None,
+    typer.Option(help="For that: a collateral bundle, or a folder of NVIDIA's files; repeat for more."),
 ]
 InsecureGpu = Annotated[
     bool,
@@ -245,6 +260,10 @@ def serve(
     uploads: Annotated[
         Path | None, typer.Option(help="Directory for what admitted owners upload: ciphertext.")
     ] = None,
+    tee: Tee = None,
+    gpu: Gpu = None,
+    gpu_policy: GpuPolicy = None,
+    gpu_collateral: GpuCollateral = None,
     insecure_gpu: InsecureGpu = False,
     gpu_toll: Annotated[
         bool,
@@ -258,7 +277,7 @@ def serve(
         Path | None, typer.Option(help="Write the policy that pins this worker to this file.")
     ] = None,
 ) -> None:
-    """Measure and start a worker under the simulated security processor."""
+    """Start a worker: measured by the simulated security processor, or with --tee on real hardware."""
     from . import serving
 
     settings = serving.Settings(
@@ -272,6 +291,10 @@ def serve(
         uploads=uploads,
         insecure_gpu=insecure_gpu,
         gpu_toll=gpu_toll,
+        tee=tee,
+        gpu=gpu is not None,
+        gpu_policy=gpu_policy,
+        gpu_collateral=gpu_collateral or [],
     )
     _leave(serving.serve(settings, host, port, write_policy))
 

@@ -1,4 +1,4 @@
-"""`cloister serve` and `cloister measure`: settings into a configuration, then the security processor."""
+"""`cloister serve` and `cloister measure`: settings into a configuration, then who starts the worker."""
 
 import socket
 import sys
@@ -47,6 +47,10 @@ class Settings:
     uploads: Path | None = None
     insecure_gpu: bool = False
     gpu_toll: bool = False
+    tee: str | None = None
+    gpu: bool = False
+    gpu_policy: Path | None = None
+    gpu_collateral: Sequence[Path] = ()
 
     def configuration(self, host: str = "127.0.0.1", port: int = 0) -> Configuration:
         """The configuration; ConfigurationError names the word that does not fit."""
@@ -72,6 +76,8 @@ class Settings:
             uploads=_folder(self.uploads) if self.uploads else None,
             insecure_gpu=self.insecure_gpu,
             gpu_toll=self.gpu_toll,
+            tee=self.tee,
+            confidential_gpu=self.gpu,
             host=host,
             port=port,
         )
@@ -87,6 +93,12 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     )
     if not configuration.brokers and any(isinstance(place, str) for place in places):
         raise ConfigurationError("what is sealed needs the address of its key broker: --broker URL")
+    if configuration.tee is not None:
+        from .hardware import become_worker
+
+        become_worker(settings, configuration, write_policy)
+    if settings.gpu_policy or settings.gpu_collateral:
+        raise ConfigurationError("--gpu-policy and --gpu-collateral judge real GPUs: --tee with --gpu nvidia")
     if configuration.insecure_gpu:
         device = configuration.engine.device
         sys.stderr.write(f"INSECURE GPU: the model runs on {device}, whose memory and transfers are open\n")
