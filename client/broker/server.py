@@ -72,7 +72,7 @@ async def _serve(app: FastAPI, address: Address) -> None:
         timeout_graceful_shutdown=STOP_GRACE,
     )
     server = _Server(config)
-    outside = socket.create_server((address.host, address.port))
+    outside = _listener(address)
     host, port = outside.getsockname()[:2]
     if not (address.certificate and address.key):
         _announce(f"http://{host}:{port}")
@@ -86,6 +86,14 @@ async def _serve(app: FastAPI, address: Address) -> None:
         async with front.serving(outside):
             _announce(f"https://{host}:{port}")
             await server.serve(sockets=[behind])
+
+
+def _listener(address: Address) -> socket.socket:
+    try:
+        return socket.create_server((address.host, address.port))
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while ")[0]
+        raise BrokerError(f"{address.host}:{address.port}: {reason}; give another --port or --host") from None
 
 
 class _Server(uvicorn.Server):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -220,6 +221,15 @@ def test_tls_uses_the_hybrid_and_the_name_is_checked(
             release(plain, RESOURCE, attesting, expected(owner), clock=time.time)
     finally:
         assert broker.stop(signal.SIGINT) == 0
+
+
+def test_a_port_in_use_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    data = str(tmp_path / "broker")
+    cloister("broker", "init", "--data", data)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cloister("broker", "serve", "--data", data, "--plaintext", "--port", port)
+    assert done.returncode == 2 and f":{port}: Address already in use; give another --port" in done.stderr
 
 
 def test_nobody_there(attesting: Attester, owner: Path) -> None:
