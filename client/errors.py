@@ -3,6 +3,7 @@
     ClientError
     ├── Unreachable        the worker could not be reached, or broke off before it answered
     ├── InsecureAddress    a simulated worker anywhere but on loopback
+    ├── NotAnAddress       no http(s)://HOST[:PORT]
     ├── NoUsableKey        the worker offers no key that the policy allows
     ├── WorkerBusy         the worker asks to come back later; nothing was started
     ├── WorkerRefused      the gateway refused the request; `status` and `problem` say why
@@ -28,6 +29,10 @@ class Unreachable(ClientError):
 
 class InsecureAddress(ClientError):
     """The policy trusts only the simulator, and the address is not loopback."""
+
+
+class NotAnAddress(ClientError):
+    """A worker's address is http://HOST[:PORT] or https://HOST[:PORT], and this is neither."""
 
 
 class NoUsableKey(ClientError):

@@ -15,7 +15,7 @@ from sealing import bhttp
 
 from .attested import Attested, Unattested
 from .channel import Channel, Response
-from .errors import ApiFailure, BrokenAnswer
+from .errors import ApiFailure, BrokenAnswer, NotAnAddress
 from .events import event_data
 from .receipts import KeptEvents, Proof, received
 from .shapes import response_format, typed, vector
@@ -60,6 +60,17 @@ class AnswerStream(AsyncIterator[str]):
         await self._pieces.aclose()
 
 
+def _base(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is none
+        usable = False
+    if not usable:
+        raise NotAnAddress(f"{url!r} is not a worker's address, http://HOST:PORT or https://HOST:PORT")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 class AsyncClient:
     """A relying party's view of one worker.
 
@@ -68,8 +79,8 @@ class AsyncClient:
     prompts, among requests with the same salt alone: True makes a random one for this client, bytes (16 to
     64) are taken as they are, for clients that trust each other, False shares nothing, not even with
     yourself. Attests on first use; keeps the verdict; attests again when it has
-    aged or the worker's keys or workload changed. Raises InsecureAddress on construction for a
-    simulated worker that is not on loopback.
+    aged or the worker's keys or workload changed. Raises NotAnAddress, and InsecureAddress for a
+    simulated worker that is not on loopback, on construction.
     """
 
     def __init__(
@@ -83,7 +94,7 @@ class AsyncClient:
         wire: Wire | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        base = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+        base = _base(url)
         effects = {"clock": clock} if clock else {}
         self._worker = Unattested(
             url=base,

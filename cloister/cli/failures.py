@@ -27,6 +27,7 @@ from client.errors import (
     BrokenAnswer,
     ClientError,
     InsecureAddress,
+    NotAnAddress,
     NoUsableKey,
     ReceiptRefused,
     TermsError,
@@ -56,6 +57,7 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (Unreachable, ExitCode.UNEVALUABLE, "is the worker running there? `cloister serve` starts one"),
     (WorkerBusy, ExitCode.UNEVALUABLE, "try again later; nothing was started"),
     (InsecureAddress, ExitCode.USAGE, "use a policy with real roots for a worker elsewhere"),
+    (NotAnAddress, ExitCode.USAGE, "give the address that `cloister serve` printed"),
     (NoUsableKey, ExitCode.USAGE, "change the policy, or use a worker that offers the hybrid"),
     (
         BrokenAnswer,

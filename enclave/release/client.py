@@ -16,6 +16,7 @@ from .transport import Answer, Transport
 PREFIX: Final = "/kbs/v0"
 COOKIE: Final = "kbs-session-id"
 MIN_NONCE: Final = 16
+MAX_DETAIL: Final = 200
 _JSON = {"content-type": "application/json"}
 _COOKIE = re.compile(rf"(?:^|, ){COOKIE}=([A-Za-z0-9._~-]{{1,128}})(?:[;,]|$)")
 _HASH = "sha384"
@@ -102,9 +103,10 @@ def _answered(
 
 def _detail(answer: Answer) -> str:
     try:
-        detail = kbs.ErrorInformation.from_bytes(answer.body).detail[:200]
+        whole = kbs.ErrorInformation.from_bytes(answer.body).detail
     except SealingError:
         return ""
+    detail = whole if len(whole) <= MAX_DETAIL else whole[: MAX_DETAIL - 3] + "..."
     printable = "".join(c if c.isprintable() else "?" for c in detail)
     return f" ({printable})" if printable else ""
 
