@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,6 +131,8 @@ def started(
 
 
 def _served(worker: Worker, configuration: Configuration) -> int:
+    """Serve until Ctrl-C or SIGTERM, after which weights and keys are erased."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvloop.run(serve(worker, configuration.host, configuration.port))
     except KeyboardInterrupt:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from cloister.cli.app import app
 from enclave import hardware
 from enclave.configuration import Configuration, ConfigurationError
 from enclave.engine.interface import EngineOptions
-from enclave.gpu.nvml import GpuRefused, admit
-from enclave.hardware import GpuJudge, admitted
+from enclave.hardware import GpuJudge
 from enclave.identity import Identity
 from enclave.tee.interface import EvidenceUnavailable
 from enclave.tee.tsm import REPORTS, TsmCpu
@@ -119,7 +117,7 @@ def test_a_tee_that_does_not_sign_is_found_out_before_anything_is_loaded(tmp_pat
 
 
 @contextlib.contextmanager
-def running(tree: Path, tee: str) -> Iterator[str]:
+def running(tree: Path, tee: str, stopped_by: signal.Signals) -> Iterator[str]:
     """The address of a worker in a process of its own, over a machine that answers with captured evidence."""
     made = configuration(tee=tee)
     table = made.measured() | made.local() | {"gpu_judge": None}
@@ -141,7 +139,7 @@ def running(tree: Path, tee: str) -> Iterator[str]:
         line = process.stdout.readline()
         assert line.startswith("listening on http://127.0.0.1:"), line
         yield line.split()[2]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stopped_by)
         assert process.wait(20) == 0
     finally:
         if process.poll() is None:
@@ -150,9 +148,11 @@ def running(tree: Path, tee: str) -> Iterator[str]:
         process.stdout.close()
 
 
-@pytest.mark.parametrize("tee", KERNELS)
-def test_a_worker_over_captured_evidence_starts_and_answers_for_itself(tmp_path: Path, tee: str) -> None:
-    with running(tmp_path, tee) as url:
+@pytest.mark.parametrize(("tee", "stopped_by"), [("sev-snp", signal.SIGINT), ("tdx", signal.SIGTERM)])
+def test_a_worker_over_captured_evidence_starts_and_answers_for_itself(
+    tmp_path: Path, tee: str, stopped_by: signal.Signals
+) -> None:
+    with running(tmp_path, tee, stopped_by) as url:
         answer = httpx2.post(f"{url}/attestation", json={"nonce": b64url_encode(NONCE)}, timeout=20)
         assert answer.status_code == 200
         bundle = Bundle.from_json(answer.content)
@@ -161,43 +161,3 @@ def test_a_worker_over_captured_evidence_starts_and_answers_for_itself(tmp_path:
     assert bundle.devices == () and not bundle.collateral.items
     assert b'"faq"' in bundle.workload and b"gpu_session" not in bundle.workload
     assert list(tmp_path.iterdir()) == []
-
-
-class TestGpus:
-    """Which GPUs are admitted beside the CPU, below nvidia-ml-py."""
-
-    @pytest.fixture
-    def driver(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        from tests.attestation.nvidia import case
-        from tests.gpu.nvml.fake import Driver, install
-
-        genuine = case("nvidia-gpu/h100-550")
-        made = Driver(genuine.report, genuine.chain)
-        install(made, monkeypatch)
-        fixed = partial(admit, nonce=lambda: genuine.nonce, now=lambda: genuine.at)
-        monkeypatch.setattr(hardware, "admit", fixed)
-        return made
-
-    def test_genuine_ones_become_the_bundles_devices(self, driver: Any) -> None:
-        judge = GpuJudge(policy=GPU_POLICY, collateral=Collateral())
-        with contextlib.ExitStack() as until_end:
-            gpus = admitted(judge, until_end)
-            assert [gpu.tee for gpu in gpus] == ["nvidia-gpu"]
-            assert "nvmlShutdown" not in driver.calls
-        assert driver.calls[-1] == "nvmlShutdown"
-
-    def test_others_are_refused_before_they_are_given_anything(self, driver: Any) -> None:
-        import pynvml
-
-        driver.cc = pynvml.NVML_CC_SYSTEM_FEATURE_DISABLED
-        judge = GpuJudge(policy=GPU_POLICY, collateral=Collateral())
-        with contextlib.ExitStack() as until_end, pytest.raises(GpuRefused, match="mode is off"):
-            admitted(judge, until_end)
-        assert "nvmlSystemSetConfComputeGpusReadyState" not in driver.calls
-
-    def test_without_a_policy_none_is(self) -> None:
-        with (
-            contextlib.ExitStack() as until_end,
-            pytest.raises(EvidenceUnavailable, match="--gpu-policy"),
-        ):
-            admitted(None, until_end)
