@@ -93,6 +93,7 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     )
     if not configuration.brokers and any(isinstance(place, str) for place in places):
         raise ConfigurationError("what is sealed needs the address of its key broker: --broker URL")
+    _listenable(host, port)
     if configuration.tee is not None:
         from .hardware import become_worker
 
@@ -102,7 +103,6 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     if configuration.insecure_gpu:
         device = configuration.engine.device
         sys.stderr.write(f"INSECURE GPU: the model runs on {device}, whose memory and transfers are open\n")
-    _listenable(host, port)
     if write_policy is not None and not write_policy.parent.is_dir():
         raise ConfigurationError(f"--write-policy {write_policy}: {write_policy.parent} is not a directory")
     sys.stderr.write("SIMULATED: a security processor in software measures and starts the worker\n")
