@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Scripted:
     grammars: bool = True
     context_length: int = 4096
     refuses: EngineError | None = None
+    pace: float = 0.0  # seconds that a step takes at least
     adapters: frozenset[str] = frozenset({"sailor"})
     encoders: frozenset[str] = frozenset({"minilm"})
     seen: list[Request] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Scripted:
         return bool(self._queue)
 
     def step(self) -> list[Event]:
+        time.sleep(self.pace)
         return [event for request in list(self._queue) for event in self._advance(request)]
 
     def _advance(self, request: Request) -> list[Event]:

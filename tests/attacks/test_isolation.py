@@ -153,7 +153,7 @@ async def test_i4_many_tools_cost_no_more_together_than_one_may(worker: Shared) 
 
 async def test_i5_who_does_not_read_holds_up_nobody_and_who_leaves_is_cancelled() -> None:
     text = TextModel(FAQ)
-    engine = Scripted(text, says=lambda request: LONG * 100, context_length=100_000)
+    engine = Scripted(text, says=lambda request: LONG * 100, context_length=100_000, pace=0.005)
     runner = EngineRunner(engine)
     application = build(Service("faq", text, runner), Tenants())
     try:

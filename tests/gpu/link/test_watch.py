@@ -81,28 +81,21 @@ def test_no_bus_and_what_is_none_is_said(tmp_path: Path) -> None:
 
 
 def test_the_command_watches_a_running_bus() -> None:
-    with two_links() as (_, worker, device):
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.gpu.chatter"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as talking:
+        assert talking.stdout is not None and talking.stdout.readline()
         process = subprocess.Popen(
-            [*CLI, "--pid", str(os.getpid()), "--seconds", "90"], stdout=subprocess.PIPE, text=True
+            [*CLI, "--pid", str(talking.pid), "--seconds", "90"], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         try:
-            until = time.monotonic() + 60
-            sending = Beside(lambda: chatter(worker, device, until, process))
             line = process.stdout.readline()
         finally:
             process.terminate()
             process.wait()
             process.stdout.close()
-        sending.result()
-        assert "worker -> device  control  message" in line and "entropy" in line
-
-
-def chatter(worker: object, device: object, until: float, process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and time.monotonic() < until:
-        worker.send(b"hello")  # type: ignore[attr-defined]
-        device.receive()  # type: ignore[attr-defined]
-        time.sleep(0.01)
+    assert "worker -> device  control  message" in line and "entropy" in line
 
 
 def test_the_command_says_what_to_do_when_there_is_no_bus() -> None:
