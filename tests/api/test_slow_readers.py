@@ -88,7 +88,7 @@ async def test_a_stalled_reader_holds_one_event_and_others_are_served() -> None:
 
 async def test_a_reader_that_leaves_is_cancelled_in_the_engine() -> None:
     text = TextModel(FAQ)
-    engine = Scripted(text, says=lambda request: LONG * 200, context_length=200_000)
+    engine = Scripted(text, says=lambda request: LONG * 200, context_length=200_000, pace=0.005)
     runner = EngineRunner(engine)
     application = build(Service("faq", text, runner), Tenants())
     try:
