@@ -96,6 +96,22 @@ GpuCollateral = Annotated[
     list[Path] | None,
     typer.Option(help="For that: a collateral bundle, or a folder of NVIDIA's files; repeat for more."),
 ]
+ConsentFile = Annotated[
+    Path | None,
+    typer.Option(help="A consent that every party signed; the worker starts only what it names."),
+]
+Documents = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=DIRECTORY of text files that the consent names; repeat for more."),
+]
+AdmitOwner = Annotated[
+    list[Path] | None,
+    typer.Option(help="PEM file of an owner who may load adapters while serving; repeat for more."),
+]
+GpuToll = Annotated[
+    bool,
+    typer.Option("--gpu-toll", help="Make crossings to the device as slow as on confidential hardware."),
+]
 InsecureGpu = Annotated[
     bool,
     typer.Option(
@@ -237,14 +253,8 @@ def serve(
     encoder: Encoders = None,
     engine: EngineSettings = None,
     issuer: Issuers = None,
-    consent: Annotated[
-        Path | None,
-        typer.Option(help="A consent that every party signed; the worker starts only what it names."),
-    ] = None,
-    documents: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=DIRECTORY of text files that the consent names; repeat for more."),
-    ] = None,
+    consent: ConsentFile = None,
+    documents: Documents = None,
     broker: Brokers = None,
     broker_ca: BrokerCa = None,
     broker_plaintext: Annotated[
@@ -253,10 +263,7 @@ def serve(
     threshold: Annotated[
         int, typer.Option(min=1, max=16, help="How many brokers must agree, where each holds a share.")
     ] = 1,
-    admit_owner: Annotated[
-        list[Path] | None,
-        typer.Option(help="PEM file of an owner who may load adapters while serving; repeat for more."),
-    ] = None,
+    admit_owner: AdmitOwner = None,
     uploads: Annotated[
         Path | None, typer.Option(help="Directory for what admitted owners upload: ciphertext.")
     ] = None,
@@ -265,10 +272,7 @@ def serve(
     gpu_policy: GpuPolicy = None,
     gpu_collateral: GpuCollateral = None,
     insecure_gpu: InsecureGpu = False,
-    gpu_toll: Annotated[
-        bool,
-        typer.Option("--gpu-toll", help="Make crossings to the device as slow as on confidential hardware."),
-    ] = False,
+    gpu_toll: GpuToll = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")

@@ -19,7 +19,7 @@ def become_worker(settings: Settings, configuration: Configuration, write_policy
             " `cloister policy new` writes a file to start from, docs/hardware.md says what to pin"
         )
     judge = _gpu_judge(settings)
-    sys.stderr.write(f"evidence comes from this machine ({configuration.tee}); nothing is simulated\n")
+    sys.stderr.write(f"evidence is asked of this machine ({configuration.tee}); nothing is simulated\n")
     become(configuration, judge)
 
 
