@@ -80,11 +80,9 @@ class RunningWorker:
     def files(self) -> list[Path]:
         """Every regular file that the worker's processes have open or mapped, or that lies in `directory`."""
         found = {path for path in self.directory.rglob("*") if path.is_file()}
-        group = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
-        for process in group:
+        for process in self._processes():
             with suppress(OSError):
-                if os.getpgid(int(process.name)) == self._process.pid:
-                    found |= _opened_by(process)
+                found |= _opened_by(process)
         return sorted(path for path in found if path.is_file())
 
     def interrupt(self) -> int:
@@ -93,9 +91,12 @@ class RunningWorker:
         return self._process.wait(20)
 
     def kill(self) -> None:
-        """kill -9 for the whole group: launcher, security processor and worker."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        """kill -9 for launcher, security processor, worker and devices."""
+        while processes := self._processes():
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.name), signal.SIGKILL)
+            self._process.wait(20)
 
     def stop(self) -> None:
         """Stop whatever still runs."""
@@ -104,6 +105,20 @@ class RunningWorker:
         self._reader.join(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def _processes(self) -> list[Path]:
+        """The folders in /proc of all that run in the launcher's session, which is its own."""
+        running = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+        return [path for path in running if _session(path) == self._process.pid]
+
+
+def _session(process: Path) -> int | None:
+    """The session of a process, None if it has ended."""
+    try:
+        state, _, _, session, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else int(session)
 
 
 def _opened_by(process: Path) -> set[Path]:

@@ -137,6 +137,7 @@ def test_nothing_secret_is_on_disk_or_in_the_log(sealed_worker: RunningWorker, o
     secrets += [KEY, KEY.hex().encode(), PROMPT.encode()]
     places = sealed_worker.files()
     assert any(str(owners.directory) in str(place) for place in places)
+    assert any("libtorch" in place.name for place in places)  # the device's process is among those searched
     for place in places:
         content = place.read_bytes()
         assert not [secret for secret in secrets if secret in content], place
