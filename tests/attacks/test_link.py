@@ -2,17 +2,19 @@
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enclave.gpu.bus import Bus, BusEnd, Descriptors, LinkBroken, LinkError, LinkTimeout, Reason, Side
 from enclave.gpu.bus.geometry import Class
-from enclave.gpu.link import Kind, Link, TransferAborted
-from enclave.gpu.link.kinds import SHIFT
+from enclave.gpu.link import Kind, Link, SpdmPort, TransferAborted
+from enclave.gpu.link.kinds import SHIFT, word
 from enclave.gpu.link.watch import Recorder, Watcher, windows
 from tests.gpu.link.adversary import Attack, Carried, delayed, in_the_middle
 from tests.gpu.pairs import MASTER, SMALL, Beside, link_over, meet, two_ends, two_links
@@ -198,6 +200,34 @@ def test_g7_a_delay_within_the_deadline_changes_nothing(ring: Class) -> None:
     assert taken == EXPECTED[ring] and error is None
 
 
+def test_g7_unprotected_parts_that_trickle_in_do_not_stretch_a_deadline() -> None:
+    """SPDM's records have no tag: the host makes as many as he likes, each just before a wait would end."""
+    with two_ends() as (_, one, two), link_over(one) as worker:
+        stop = threading.Event()
+
+        def trickle() -> None:
+            while not stop.wait(0.05):
+                with two.control_out:
+                    two.control_out.reserve(1.0)[:1] = b"?"
+                    two.control_out.publish(word(Kind.SPDM_MORE, 1))
+
+        trickling = Beside(trickle)
+        waits: list[Callable[[], Any]] = [
+            lambda: worker.receive(timeout=0.2),
+            lambda: worker.exchange_spdm(b"request", timeout=0.2),
+            lambda: SpdmPort(one).receive(timeout=0.2),
+        ]
+        try:
+            for wait in waits:
+                begin = time.monotonic()
+                with pytest.raises(LinkTimeout):
+                    Beside(wait).result(5.0)
+                assert time.monotonic() - begin < 2.0
+        finally:
+            stop.set()
+            trickling.result()
+
+
 def recorded(sender: Side, ring: Class, secret: bytes) -> list[Carried]:
     """What crosses in such a conversation under this secret."""
     with in_the_middle({}, secret=secret) as middle:
@@ -301,6 +331,32 @@ def test_g11_bells_that_never_ring_or_always_do_cost_time_only() -> None:
                 assert hearing.result(2.0) == (Kind.MESSAGE, SHORT)
         for bell in bells:
             os.close(bell)
+
+
+def test_g11_bells_that_block_whoever_rings_them_hold_nobody_up() -> None:
+    with Bus.create(SMALL) as bus:
+        jammed = tuple(os.eventfd(0) for _ in bus.descriptors.bells)
+        for bell in jammed:
+            os.eventfd_write(bell, 2**64 - 2)
+        theirs = Descriptors(bus.descriptors.memory, jammed)
+        with BusEnd(theirs, Side.WORKER, SMALL) as one, BusEnd(theirs, Side.DEVICE, SMALL) as two:
+            Beside(lambda: meet(one, two)).result(5.0)
+            worker, device = link_over(one), link_over(two)
+            hearing = Beside(device.receive)
+            time.sleep(0.02)
+            Beside(lambda: worker.send(SHORT)).result(5.0)
+            assert hearing.result(2.0) == (Kind.MESSAGE, SHORT)
+        for bell in jammed:
+            os.close(bell)
+
+
+def test_g11_doorbells_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+    with Bus.create(SMALL) as bus, open(tmp_path / "file", "wb") as file:
+        for wrong in (1 << 20, file.fileno()):
+            theirs = Descriptors(bus.descriptors.memory, (wrong,) * 8)
+            with pytest.raises(LinkBroken) as caught:
+                BusEnd(theirs, Side.WORKER, SMALL)
+            assert caught.value.reason is Reason.MEMORY
 
 
 def test_g12_a_stale_bus_or_a_second_worker_ends_the_session_and_gives_nothing_away() -> None:

@@ -21,10 +21,10 @@ _PAUSE: Final = 0.0005
 class BusEnd:
     """Worker's or device's end.
 
-    The memory is the host's: size and seals are checked before it is mapped, and `LinkBroken(MEMORY)` raised
-    if they are not what was asked for. `attach` meets the other end, and may be called again after a session
-    has died: both ends then begin at the first slot under new boot numbers. An end that is restarted does
-    the same, whatever the last one left in the memory.
+    Memory and doorbells are the host's: size and seals are checked before the memory is mapped, and
+    `LinkBroken(MEMORY)` raised if any of it is not what was asked for. `attach` meets the other end, and may
+    be called again after a session has died: both ends then begin at the first slot under new boot numbers.
+    An end that is restarted does the same, whatever the last one left in the memory.
     """
 
     def __init__(self, descriptors: Descriptors, side: Side, geometry: Geometry | None = None) -> None:
@@ -42,8 +42,13 @@ class BusEnd:
         self._peer_seen_at = cell(side.other, Cell.SEEN)
         self._peer_boot = 0
         self._words[self._boot_at] = self._words[self._seen_at] = 0
-        self._out = {which: self._producer(which) for which in Class}
-        self._in = {which: self._consumer(which) for which in Class}
+        try:
+            for bell in self._bells:
+                os.set_blocking(bell, False)  # one that the host has jammed must not hold up who rings it
+            self._out = {which: self._producer(which) for which in Class}
+            self._in = {which: self._consumer(which) for which in Class}
+        except OSError as error:
+            raise LinkBroken(Reason.MEMORY, f"a doorbell: {error.strerror}") from None
 
     @property
     def control_out(self) -> Producer:
@@ -96,15 +101,15 @@ class BusEnd:
             time.sleep(_PAUSE)
 
     def detach(self) -> None:
-        """Leave: the other end, and the session on this one, learn of it at once."""
+        """Leave: the session on this end erases its keys, then the other end learns of it, both at once."""
         forget, self._forget = self._forget, None
         self._peer_boot = 0
+        if forget is not None:
+            forget()
         self._words[self._boot_at] = self._words[self._seen_at] = 0
         for which in Class:
             ring(self._bells[bell_index(self.side, which, True)])
             ring(self._bells[bell_index(self.side.other, which, False)])
-        if forget is not None:
-            forget()
 
     def check(self) -> None:
         """LinkBroken(PEER) if the other end is gone, or is another than `attach` met."""

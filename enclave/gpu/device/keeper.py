@@ -11,7 +11,8 @@ from attestation import DeviceEvidence
 from attestation.binding import sha256
 from enclave.gpu.bus import BusEnd, LinkError
 from enclave.gpu.link import Link, SpdmPort, Toll, TolledLink
-from enclave.gpu.spdm import Judge, SpdmError
+from enclave.gpu.spdm import Judge, Session, SpdmError
+from enclave.memory import MemoryUnavailable
 from enclave.tee.interface import EvidenceUnavailable
 
 from .attested import TEE, AttestedGpu, attest
@@ -27,6 +28,8 @@ CHECK: Final = 0.2
 PAUSE: Final = 0.5
 LONG_PAUSE: Final = 30.0
 _LABEL: Final = b"cloister/gpu-session/v1"
+_NO_SESSION: Final = (LinkError, SpdmError, EvidenceUnavailable, MemoryUnavailable)
+"""Why there is no session this time; another attempt may succeed."""
 
 
 class DeviceUnavailable(Exception):
@@ -73,7 +76,7 @@ class DeviceKeeper:
         """Attach, attest, and give the engine the link. Raises DeviceUnavailable."""
         try:
             self._connect()
-        except (LinkError, SpdmError, EvidenceUnavailable) as error:
+        except _NO_SESSION as error:
             self._let_go(str(error))
             raise DeviceUnavailable(f"no session with the GPU: {error}") from error
 
@@ -113,19 +116,25 @@ class DeviceKeeper:
             return port.receive(timeout=ANSWER)
 
         session = attest(exchange, self._judge)
-        secret = session.export_master_secret()
         try:
-            number = int.from_bytes(session.id, "little")
-            toll = self._toll
-            link = (
-                TolledLink(self._end, secret, number, toll=toll) if toll else Link(self._end, secret, number)
-            )
-        finally:
-            secret[:] = bytes(len(secret))
-        self._link = link
+            self._link = link = self._link_of(session)
+        except BaseException:
+            session.erase()
+            raise
         self._gpu = AttestedGpu(session, lambda packet: link.exchange_spdm(packet, timeout=BETWEEN_STEPS))
         self._session = sha256(_LABEL + session.transcript_hash)[:16].hex()
         self._engine.attach(link)
+
+    def _link_of(self, session: Session) -> Link:
+        """A link under the session's export master secret. Raises LinkBroken, MemoryUnavailable."""
+        secret = session.export_master_secret()
+        number, toll = int.from_bytes(session.id, "little"), self._toll
+        try:
+            if toll:
+                return TolledLink(self._end, secret, number, toll=toll)
+            return Link(self._end, secret, number)
+        finally:
+            secret[:] = bytes(len(secret))
 
     def _watch(self, on_lost: Callable[[], None], restore: Callable[[str], None]) -> None:
         beat = time.monotonic()
@@ -181,7 +190,7 @@ class DeviceKeeper:
                 return
             except NotRestored as error:
                 why, ours = str(error), True
-            except (LinkError, SpdmError, EvidenceUnavailable) as error:
+            except _NO_SESSION as error:
                 why, ours = str(error), False
             _log.warning("the device cannot be used again yet: %s", why)
             self._let_go(why)

@@ -157,6 +157,10 @@ class ReadFile:
     offset: int
     length: int
 
+    def __post_init__(self) -> None:
+        if self.offset < 0 or self.length < 1:
+            raise ValueError("a range of a file begins at 0 or later, and is not empty")
+
 
 Command = (
     LoadModel

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 
-from enclave.gpu.bus import LinkBroken, LinkError, Reason
+from enclave.gpu.bus import LinkBroken, LinkError, LinkTimeout, Reason
 from enclave.gpu.bus.geometry import TAG, Class
 
 from .kinds import SHIFT, Kind, word
@@ -39,7 +39,7 @@ class Bulk(Session):
         with self._failing(), self._in_the_middle(), self._bulk_out:
             try:
                 self._send_object(views, wait)
-            except LinkError:
+            except (LinkBroken, LinkTimeout):
                 raise
             except BaseException:  # whatever the source raised, the receiver must not wait for the rest
                 self._mark(Kind.ABORT, wait)

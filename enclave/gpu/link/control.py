@@ -78,7 +78,8 @@ class Control(Session):
     def receive(self, *, timeout: float | None = None) -> tuple[Kind, bytes]:
         """The next message, of kind MESSAGE, or SPDM: unprotected bytes that the SPDM layer judges.
 
-        Raises LinkBroken, LinkTimeout; after a timeout the session lives.
+        Waits `timeout` for it to begin, and at most as long again for its end. Raises LinkBroken,
+        LinkTimeout; after a timeout the session lives.
         """
         ring, opener = self._in, self._opener
         try:
@@ -152,14 +153,16 @@ class Control(Session):
             ring.turn.append(True)
 
     def _receive(self, timeout: float) -> tuple[Kind, bytes]:
-        ring = self._in
+        """A message; all parts behind its first have `timeout` together: a host can make SPDM's up."""
+        ring, left = self._in, None
         while True:
-            header, slot = ring.take(timeout)
+            header, slot = ring.take(left() if left else timeout)
             length = plaintext_length(header, ring.capacity)
             whole = self._receive_part(header, length, slot)
             ring.free()
             if whole is not None:
                 return whole
+            left = left or countdown(timeout)
 
     def _receive_part(self, header: int, length: int, slot: memoryview) -> tuple[Kind, bytes] | None:
         """What a record completes: a message of either kind, or nothing yet. A farewell is LinkBroken."""

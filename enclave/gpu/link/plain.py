@@ -5,7 +5,7 @@ from enclave.gpu.bus.rings import Producer
 
 from .kinds import MAX_SPDM, SHIFT, Kind, word
 from .records import Bytes, plaintext_length
-from .session import TIMEOUT
+from .session import TIMEOUT, countdown
 
 
 class Parts:
@@ -62,14 +62,14 @@ class SpdmPort:
             send_plain(self._end.control_out, data, timeout)
 
     def receive(self, *, timeout: float = TIMEOUT) -> bytes:
-        """One message: bytes from the host, to be judged. Raises LinkBroken, LinkTimeout.
+        """One message, whole within `timeout`: the host's bytes, to be judged. LinkBroken, LinkTimeout.
 
         A record of the link before there is one is LinkBroken(PROTOCOL).
         """
-        ring = self._end.control_in
+        ring, left = self._end.control_in, countdown(timeout)
         with ring:
             while True:
-                header, slot = ring.take(timeout)
+                header, slot = ring.take(left())
                 kind = header >> SHIFT
                 if kind not in (Kind.SPDM, Kind.SPDM_MORE):
                     raise LinkBroken(Reason.PROTOCOL, "a protected record before there is a session")

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from enclave.engine.interface import DeviceLost, EngineOptions
 from enclave.gpu.bus import Side
 from enclave.gpu.bus.geometry import LINE, Class
 from enclave.gpu.device.keeper import DeviceUnavailable
+from enclave.gpu.link import Link
+from enclave.memory import MemoryUnavailable
 from enclave.simulator.gpu import Mode
 from enclave.tee.interface import EvidenceUnavailable
 from tests.enclave.simulation import gpu
@@ -79,6 +82,24 @@ def test_a_restarted_device_is_attested_anew_and_loaded_again() -> None:
         assert len(made.engines) == 2 and made.engines[1].adapters == {"sailor"}
         made.engine.submit(request())
         assert len(run_out(made.engine)) == 4
+
+
+def test_a_link_that_gets_no_protected_memory_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([MemoryUnavailable("raise RLIMIT_MEMLOCK")])
+
+    def link(*arguments: Any) -> Link:
+        for refusal in refusals:
+            raise refusal
+        return Link(*arguments)
+
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        monkeypatch.setattr("enclave.gpu.device.keeper.Link", link)
+        made.restart(gpu())
+        until(lambda: bool(made.resets))
+        made.restart(gpu())
+        until(lambda: made.told == ["lost", "restored"])
 
 
 def test_a_device_that_was_swapped_for_one_in_debug_mode_is_refused_and_reset_until_it_is_gone() -> None:

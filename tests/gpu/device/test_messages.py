@@ -87,7 +87,7 @@ REPLIES: st.SearchStrategy[Any] = st.one_of(
     st.builds(Loaded, st.integers(0, 9**9), NAMES, NAMES, st.booleans(), st.text(max_size=9)),
     st.builds(Stats, st.builds(EngineStats, running=st.integers(0, 99), steps=st.integers(0, 2**50))),
     st.builds(Failed, st.text(max_size=9), st.text(max_size=9), st.none() | FLOATS),
-    st.builds(ReadFile, st.text(max_size=9), st.integers(0, 2**60), st.integers(0, 2**30)),
+    st.builds(ReadFile, st.text(max_size=9), st.integers(0, 2**60), st.integers(1, 2**30)),
 )
 EVENTS = st.one_of(
     st.builds(TokenEvent, id=st.just("1"), token=st.integers(0, 2**31)),
@@ -155,6 +155,13 @@ def test_any_bytes_are_a_message_or_the_named_error(raw: bytes) -> None:
 def test_cbor_in_another_form_or_of_other_types_is_refused(raw: str) -> None:
     with pytest.raises(MessageError):
         decode_command(bytes.fromhex(raw))
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 5), (0, -1), (0, 0)])
+def test_a_range_that_no_file_has_is_refused(offset: int, length: int) -> None:
+    raw = cbor2.dumps([*cbor2.loads(encode(ReadFile("f", 1, 1)))[:2], offset, length])
+    with pytest.raises(MessageError, match="ReadFile: a range"):
+        decode_reply(raw)
 
 
 def test_an_event_of_a_request_that_does_not_run_is_refused() -> None:

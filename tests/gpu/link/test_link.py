@@ -109,14 +109,15 @@ def test_a_protected_record_before_a_session_is_refused() -> None:
         assert broken(Beside(SpdmPort(other).receive)) is Reason.PROTOCOL
 
 
-def test_a_source_that_fails_voids_the_object_and_not_the_session() -> None:
+@pytest.mark.parametrize("failure", [OSError, TransferAborted])
+def test_a_source_that_fails_voids_the_object_and_not_the_session(failure: type[Exception]) -> None:
     def source() -> Iterator[bytes]:
         yield bytes(3000)
-        raise OSError("the store is gone")
+        raise failure("the store is gone")
 
     with two_links() as (_, worker, device):
         receiving = Beside(lambda: device.receive_bulk(memoryview(bytearray(9000))))
-        with pytest.raises(OSError, match="store"):
+        with pytest.raises(failure, match="store"):
             worker.send_bulk(source())
         with pytest.raises(TransferAborted):
             receiving.result()
