@@ -1,5 +1,6 @@
 """A table of a policy file, read strictly: every key is taken once, with a type, or refused."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -134,3 +135,8 @@ def _suggest(word: str, known: set[str]) -> str:
 
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known)) or 'nothing'}"
+
+
+def toml_value(value: object) -> str:
+    """A string, number, truth or list of them as TOML writes it: JSON, but for surrogate pairs and DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

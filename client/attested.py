@@ -1,6 +1,5 @@
 """From an address to a worker that proved itself. Only `Attested` can seal anything."""
 
-import ipaddress
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from attestation import (
 from attestation.binding import NONCE_SIZE, sha256
 from attestation.encoding import b64url_encode
 from attestation.evidence import MAX_BUNDLE
+from attestation.loopback import is_loopback
 from sealing import bhttp, ohttp, padding
 from sealing.envelope import REQUEST_ID_SIZE, Envelope
 from sealing.errors import SealingError
@@ -136,7 +136,7 @@ class Unattested:
 
     def __post_init__(self) -> None:
         simulated = self.policy.roots.simulated and not self.policy.allow_remote_simulation
-        if simulated and not _is_loopback(self.url):
+        if simulated and not is_loopback(urlsplit(self.url).hostname or ""):
             raise InsecureAddress(
                 f"{self.url} is not loopback and the policy trusts only the simulator, which protects "
                 "nothing; use real roots, or write allow_remote_simulation = true to say you mean it"
@@ -223,13 +223,3 @@ def _config(key: OhttpKey) -> ohttp.KeyConfig:
         return ohttp.KeyConfig(key.key_id, key.kem, key.public_key, key.suites)
     except SealingError as error:
         raise MalformedEvidence(f"oblivious-HTTP key {key.key_id}: {error}") from None
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -160,5 +160,6 @@ def _check(proof: Proof, attested: "Attested") -> None:
 def _write_private(path: Path, content: bytes) -> Path:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # a file that was there keeps its own mode
         file.write(content)
     return path

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -135,7 +135,9 @@ class AsyncClient:
     async def models(self) -> list[str]:
         """The names of what is loaded, the base model first."""
         async with self.request("GET", "/v1/models") as response:
-            return [model["id"] for model in (await _json(response))["data"]]
+            value = await _json(response)
+        with _openai_form():
+            return [model["id"] for model in value["data"]]
 
     async def ask(
         self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
@@ -149,11 +151,12 @@ class AsyncClient:
             raw = await response.read()
             value = _checked(response, raw)
             proof = received(response, body, raw) if receipt else None
-        choice = value["choices"][0]
-        message = choice["message"]
-        calls = tuple(message.get("tool_calls") or ())
-        text = message["content"] or ""
-        return Answer(text, value["model"], choice["finish_reason"], value["usage"], proof, calls)
+        with _openai_form():
+            choice = value["choices"][0]
+            message = choice["message"]
+            calls = tuple(message.get("tool_calls") or ())
+            text = message["content"] or ""
+            return Answer(text, value["model"], choice["finish_reason"], value["usage"], proof, calls)
 
     async def parse(
         self, messages: Messages, shape: type[T], *, model: str | None = None, **options: Any
@@ -173,8 +176,9 @@ class AsyncClient:
         name = model or await self._loaded(1, "the worker has no encoder loaded")
         body = {"model": name, "input": texts, "encoding_format": "base64"}
         async with self.request("POST", EMBEDDINGS, json.dumps(body).encode(), _JSON) as response:
-            data = (await _json(response))["data"]
-        return [vector(item["embedding"]) for item in data]
+            value = await _json(response)
+        with _openai_form():
+            return [vector(item["embedding"]) for item in value["data"]]
 
     def stream(
         self, messages: Messages, *, model: str | None = None, receipt: bool = False, **options: Any
@@ -257,6 +261,23 @@ def _failure(status: int, raw: bytes) -> ApiFailure:
     return ApiFailure(status, error if isinstance(error, dict) else {"message": "no reason given"})
 
 
+@contextmanager
+def _openai_form() -> Iterator[None]:
+    """BrokenAnswer for a value that lacks a member which OpenAI's answers have."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise BrokenAnswer("the worker's answer is not of OpenAI's form") from None
+
+
+def _texts(event: Any) -> list[str]:
+    """The pieces of text in an event of a chat stream. Raises ApiFailure, BrokenAnswer."""
+    with _openai_form():
+        if "error" in event:
+            raise ApiFailure(500, event["error"])
+        return [text for choice in event["choices"] if (text := choice["delta"].get("content"))]
+
+
 async def _deltas(body: AsyncIterator[bytes]) -> AsyncGenerator[str]:
     """Text pieces of a chat stream; ApiFailure for an error event, BrokenAnswer without [DONE]."""
     async for data in event_data(body):
@@ -265,10 +286,6 @@ async def _deltas(body: AsyncIterator[bytes]) -> AsyncGenerator[str]:
             async for _ in body:
                 pass
             return
-        value = _parse(data)
-        if "error" in value:
-            raise ApiFailure(500, value["error"])
-        for choice in value["choices"]:
-            if text := choice["delta"].get("content"):
-                yield text
+        for text in _texts(_parse(data)):
+            yield text
     raise BrokenAnswer("the stream ended without [DONE]")

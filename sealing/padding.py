@@ -36,11 +36,6 @@ def pad(message: Octets, *, smallest: int = SMALLEST) -> bytes:
     return bytes(message).ljust(bucket(len(message), smallest=smallest), b"\x00")
 
 
-def unpad(text: Octets) -> bytes:
-    """A padded text (JSON, say) without its zero bytes. Not for binary HTTP, which may end in zeros."""
-    return bytes(text).rstrip(b"\x00")
-
-
 def sse_comment(size: int) -> bytes:
     """An event-stream comment of exactly `size` bytes, closed by a blank line; clients ignore it.
 

@@ -22,7 +22,6 @@ CONTENT_TYPE: Final = "application/vnd.cloister.receipt+json"
 FORMAT: Final = "cloister/receipt/v1"
 SALTS_FORMAT: Final = "cloister/receipt-salts/v1"
 MAX_RECEIPT: Final = 16 * 1024
-MAX_TRAILER: Final = 24 * 1024
 SALT_SIZE: Final = 32
 DIGEST_SIZE: Final = 32
 MAX_TIME: Final = 1 << 37  # within what every calendar of the language holds

@@ -1,12 +1,13 @@
 """The vendors' services: which there are, and where. Nothing else is ever asked."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
+
+from attestation.loopback import is_loopback
 
 
 class Service(StrEnum):
@@ -77,14 +78,7 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not a base URL such as https://mirror.example/path")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _loopback(parts.hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise ValueError(f"{url!r} is neither https nor http on a loopback address")
     _ = parts.port  # ValueError if it is no port
     return url.rstrip("/")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -4,7 +4,6 @@ The grammar (version 1.0.0) compares claims for equality and knows no order, no 
 policy demands and the claims cannot show is refused by the name of its key: nothing is widened in silence.
 """
 
-import ipaddress
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from attestation import MalformedEvidence, Policy, Workload
 from attestation.binding import sha256
 from attestation.bundles import check_workload
 from attestation.checks import BundleCheck
+from attestation.loopback import is_loopback
 from attestation.snp import GuestFlag, PlatformInfo, Product, SnpPolicy, Tcb
 from attestation.verdict import Outcome, Sheet
 from client.errors import ClientError
@@ -140,7 +140,7 @@ def _authority(policy: Policy, authority: str) -> Iterator[str]:
     parts = urlsplit(authority)
     if parts.scheme != "https" or not parts.hostname or parts.path or parts.query:
         yield "the authority is an https address without a final slash"
-    elif policy.roots.simulated and not _loopback(parts.hostname):
+    elif policy.roots.simulated and not is_loopback(parts.hostname):
         yield 'roots = ["simulator"] goes with a stand-in on loopback only'
     elif policy.roots.custom or not policy.roots.names & {"amd", "simulator"}:
         yield 'roots: Azure Attestation judges by AMD\'s own, so roots has to name "amd"'
@@ -202,10 +202,3 @@ def _any(claim: str, values: Sequence[str | int]) -> Condition:
     if len(values) == 1:
         return _equals(claim, values[0])
     return {"anyOf": [_equals(claim, value) for value in values]}
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

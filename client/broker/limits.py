@@ -12,6 +12,7 @@ import rfc8785
 from attestation import Policy, Workload
 from attestation.binding import sha256
 from attestation.encoding import strict_json
+from attestation.section import toml_value
 from sealing.errors import MalformedMessage
 from sealing.kbs import ResourceId
 
@@ -140,18 +141,13 @@ def write_limits(entries: Mapping[ResourceId, Limits]) -> str:
     lines = ["version = 1"]
     for resource, limits in sorted(entries.items(), key=lambda item: str(item[0])):
         expires = datetime.fromtimestamp(limits.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lines += ["", f'["{resource}"]', f"policy = {_quoted(limits.policy)}", f"expires = {expires}"]
-        lines.append(f"releases = {limits.releases if limits.releases is not None else _quoted(UNLIMITED)}")
-        lines.append(f"workloads = [{', '.join(map(_quoted, limits.workloads))}]")
+        lines += ["", f'["{resource}"]', f"policy = {toml_value(limits.policy)}", f"expires = {expires}"]
+        releases = UNLIMITED if limits.releases is None else limits.releases
+        lines.append(f"releases = {toml_value(releases)}")
+        lines.append(f"workloads = {toml_value(limits.workloads)}")
         lines += [f'base_root = "{limits.base_root.hex()}"'] if limits.base_root else []
         lines.append(f"demo = {str(limits.demo).lower()}")
     return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)
 
 
 def _instant(value: Any) -> int:

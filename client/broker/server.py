@@ -1,7 +1,6 @@
 """Runs the broker: uvicorn on loopback, or behind the TLS of tls.py. Stops gracefully."""
 
 import asyncio
-import ipaddress
 import logging
 import signal
 import socket
@@ -18,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from attestation import Collateral
+from attestation.loopback import is_loopback
 
 from .app import build
 from .errors import BrokerError
@@ -48,12 +48,12 @@ class Address:
             raise BrokerError("TLS takes a certificate and its key: --tls-cert FILE --tls-key FILE")
         if not self.plaintext:
             raise BrokerError("no TLS: give --tls-cert and --tls-key, or --plaintext on loopback")
-        if not _loopback(self.host):
+        if not is_loopback(self.host):
             raise BrokerError(f"plaintext goes no further than loopback, and {self.host} is not")
 
 
 def run(store: Store, admins: Admins, address: Address, collateral: Collateral) -> int:
-    """Serve until SIGINT or SIGTERM; requests under way are finished. 0."""
+    """Serve until SIGINT or SIGTERM; requests under way are finished. Returns the exit code, 0."""
     address.check()
     logging.basicConfig(level=logging.INFO, format="broker: %(message)s")
     service = Service(store, admins, clock=time.time, ticks=time.monotonic, collateral=collateral)
@@ -110,10 +110,3 @@ class _Server(uvicorn.Server):
 def _announce(url: str) -> None:
     sys.stdout.write(f"listening on {url}\n")
     sys.stdout.flush()
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,11 +1,12 @@
 """HTTP to a broker: one request, one bounded answer, no redirects, no proxies, over TLS 1.3."""
 
 import http.client
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import urlsplit
+
+from attestation.loopback import is_loopback
 
 from .errors import BrokerUnreachable
 
@@ -53,7 +54,7 @@ class BrokerAddress:
             or parts.query
         ):
             raise ValueError(f"a broker's address is https://HOST[:PORT], not {self.url!r}")
-        if parts.scheme == "http" and not (self.plaintext and _loopback(parts.hostname)):
+        if parts.scheme == "http" and not (self.plaintext and is_loopback(parts.hostname)):
             raise ValueError("a broker is reached over https; http is for loopback, with --broker-plaintext")
 
 
@@ -108,10 +109,3 @@ class HttpTransport:
                 raise BrokerUnreachable(f"no TLS: {error}", broker=self.name) from None
             connection.sock = secured
         return connection
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

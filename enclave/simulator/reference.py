@@ -1,7 +1,8 @@
 """The strict policy that pins one simulated worker: what `--write-policy` writes."""
 
-import json
 from collections.abc import Iterable, Mapping
+
+from attestation.section import toml_value
 
 from .chip import PRODUCT, TCB
 from .gpu import CHIP, DRIVER, VBIOS
@@ -68,7 +69,7 @@ def _toml(sections: Mapping[str, Mapping[str, object]], max_verdict_age: int) ->
         f"max_verdict_age = {max_verdict_age}",
     ]
     for name, table in sections.items():
-        lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        lines += ["", f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -59,10 +59,6 @@ class TextModel:
         """How many token ids the tokenizer knows; the model may have more rows, never fewer."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
-    @property
-    def has_chat(self) -> bool:
-        return self._template is not None
-
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of a raw prompt, with what the tokenizer adds to every text; control tokens in it count.
 

@@ -16,11 +16,9 @@ PROTOCOL_VERSION: Final = "0.4.0"
 MARK: Final = "cloister"
 """The member by which a broker of ours marks its challenge, and a worker then its attestation."""
 
-_AZURE, _DEVICES, _TESTS = (
-    {"az-snp-vtpm", "az-tdx-vtpm"},
-    {"nvidia", "hygondcu", "dpu"},
-    {"sample", "sampledevice"},
-)
+_AZURE: Final = {"az-snp-vtpm", "az-tdx-vtpm"}
+_DEVICES: Final = {"nvidia", "hygondcu", "dpu"}
+_TESTS: Final = {"sample", "sampledevice"}
 TEES: Final = frozenset({"sgx", "snp", "tdx", "cca", "csv", "se", "tpm"} | _AZURE | _DEVICES | _TESTS)
 MAX_REQUEST: Final = 16 * 1024
 MAX_ATTESTATION: Final = 4 * 1024 * 1024

@@ -110,7 +110,7 @@ def test_other_paths_are_not_there(world: World) -> None:
 
 def test_limits_files_are_written_as_they_are_read() -> None:
     full = Limits(
-        policy='a "quoted" name',
+        policy='a "quoted" name \U0001f642 \x7f\n',
         expires=int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()),
         releases=None,
         workloads=("one", "two"),

@@ -47,13 +47,17 @@ class Clock:
 
 @dataclass
 class InProcess:
-    """The worker and the wire to it. `sent` keeps (path, body) of every request that crossed."""
+    """The worker and the wire to it. `sent` keeps (path, body) of every request that crossed.
+
+    `instead` is what the application answers in place of an answer, if it is not empty.
+    """
 
     link: ProcessorLink
     clock: Clock
     gpu: AttestedGpu
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
+    instead: bytes = b""
     hours: int = 0
     workload: Workload = field(
         default_factory=lambda: Workload(
@@ -167,6 +171,9 @@ class InProcess:
 
     async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a chat request with the question, word by word if streamed."""
+        if self.instead:
+            await _send(send, b"application/json", self.instead)
+            return
         request = json.loads((await receive())["body"])
         question = request["messages"][-1]["content"]
         self.answered.append(question)
@@ -176,9 +183,12 @@ class InProcess:
             return
         message = {"message": {"content": question}, "finish_reason": "stop"}
         body = json.dumps({"model": "faq", "choices": [message], "usage": {"total_tokens": 1}}).encode()
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _send(send, b"application/json", body)
+
+
+async def _send(send: Send, media_type: bytes, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", media_type)]})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _stream(send: Send, words: list[str]) -> None:

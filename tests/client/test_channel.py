@@ -242,3 +242,22 @@ async def test_an_answer_that_is_not_sealed_is_refused(worker: InProcess) -> Non
         plain.answer = (200, {"content-type": "application/json"}, b"{}")
         with pytest.raises(WorkerRefused):
             await client.ask("secret")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"{}", b"[]", b"7", b'{"choices": []}', b'{"choices": [{"message": null}]}', b'{"data": [{}]}', b"?"],
+)
+async def test_an_answer_of_another_form_than_openais_is_broken(worker: InProcess, answer: bytes) -> None:
+    worker.instead = answer
+    async with worker.client() as client:
+        for ask in (
+            lambda: client.ask("x"),
+            client.models,
+            lambda: client.embed("x", model="encoder"),
+        ):
+            with pytest.raises(BrokenAnswer):
+                await ask()
+        worker.instead = b"data: " + answer + b"\n\n"
+        with pytest.raises(BrokenAnswer):
+            [piece async for piece in client.stream("x")]

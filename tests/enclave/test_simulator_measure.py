@@ -200,12 +200,13 @@ def test_a_client_that_pinned_the_old_code_refuses_the_new(place: Place) -> None
 
 
 def test_the_policy_that_pins_it_parses_and_weakens_nothing() -> None:
-    text = policy_for(bytes(48), bytes(48), software='a "quoted" name', models=[bytes(32)], devices=2)
+    name = 'a "quoted" name \U0001f642 \x7f\n'
+    text = policy_for(bytes(48), bytes(48), software=name, models=[bytes(32)], devices=2)
     rules = Policy.from_toml(text)
     assert rules.roots.simulated and "allow_" not in text
     assert rules.snp is not None and rules.snp.measurements == frozenset({bytes(48)})
     assert rules.nvidia_gpu is not None and rules.nvidia_gpu.count == 2
-    assert rules.workload is not None and rules.workload.software == {'a "quoted" name'}
+    assert rules.workload is not None and rules.workload.software == {name}
 
 
 def test_this_interpreter_is_covered() -> None:

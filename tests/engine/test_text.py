@@ -43,7 +43,6 @@ def test_prompts_and_conversations_are_as_transformers_makes_them(
 ) -> None:
     theirs = AutoTokenizer.from_pretrained(directories[name])
     ours = TextModel(directories[name], lambda: datetime.now())
-    assert ours.has_chat
     assert ours.vocabulary == len(theirs)
     for text in ("What is attestation?", " two  spaces", "naïve 你好 🙂", "", "line\n\nline\n"):
         assert list(ours.encode(text)) == theirs(text).input_ids
@@ -151,7 +150,6 @@ def test_a_model_without_a_template_says_so(directories: dict[str, Path], tmp_pa
     copied = shutil.copytree(directories["qwen"], tmp_path / "model")
     (copied / "chat_template.jinja").unlink()
     model = TextModel(copied)
-    assert not model.has_chat
     with pytest.raises(UnsupportedChat, match="completions"):
         model.chat(CHATS[0])
     settings_path = copied / "tokenizer_config.json"

@@ -197,6 +197,7 @@ async def test_what_is_saved_apart_from_the_receipt_is_its_owners_alone(
     worker: InProcess, tmp_path: Path
 ) -> None:
     proof = await asked(worker)
+    (tmp_path / "a.receipt.salts").write_bytes(b"of an earlier receipt, and anybody may read it")
     public, *private = proof.save(tmp_path / "a.receipt")
     assert public.read_bytes() == proof.signed.raw
     assert {path.suffix for path in private} == {".salts", ".request", ".response"}

@@ -39,12 +39,6 @@ def test_padded_messages_decode_to_themselves(body: bytes) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(max_size=400).filter(lambda text: not text.endswith("\0")))
-def test_unpad_of_a_text(text: str) -> None:
-    assert padding.unpad(padding.pad(text.encode())) == text.encode()
-
-
-@settings(deadline=None)
 @given(st.integers(4, 5000))
 def test_comment_has_its_size(size: int) -> None:
     comment = padding.sse_comment(size)
