@@ -2,11 +2,15 @@
 
 import base64
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from .errors import MalformedEvidence
 
 MAX_JSON_DEPTH = 32
+MAX_SAFE_INTEGER = (1 << 53) - 1
+"""The largest integer that RFC 8785 writes."""
+
+_SIMPLE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def u32be(value: int) -> bytes:
@@ -37,7 +41,9 @@ def b64url_decode(text: str) -> bytes:
 
 def canonical(value: Any) -> bytes:
     """`value` as JSON in the one form that RFC 8785 (JCS) allows."""
-    import rfc8785  # loaded when a document is canonical JSON: most evidence is not
+    if _is_simple(value):
+        return _SIMPLE.encode(value).encode("utf-8")
+    import rfc8785  # loaded when a document is not simple: most are
 
     return rfc8785.dumps(value)
 
@@ -60,16 +66,28 @@ def strict_json(raw: bytes, *, limit: int) -> Any:
 
 def canonical_json(raw: bytes, *, limit: int) -> Any:
     """The JSON value in `raw`, which must be its own RFC 8785 form byte for byte."""
-    import rfc8785
-
     value = strict_json(raw, limit=limit)
     try:
         form = canonical(value)
-    except rfc8785.CanonicalizationError as error:
+    except ValueError as error:
         raise MalformedEvidence(f"JSON without a canonical form: {error}") from None
     if form != raw:
         raise MalformedEvidence("JSON differs from its RFC 8785 form")
     return value
+
+
+def _is_simple(value: Any) -> bool:
+    """Whether Python's own encoder writes `value` as RFC 8785 does: ASCII text and safe integers alone."""
+    kind = type(value)
+    if kind is str:
+        return cast(str, value).isascii()
+    if kind is int:
+        return -MAX_SAFE_INTEGER <= cast(int, value) <= MAX_SAFE_INTEGER
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _is_simple(item) for key, item in value.items())
+    if kind is list:
+        return all(_is_simple(item) for item in value)
+    return kind is bool or value is None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

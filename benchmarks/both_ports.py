@@ -25,7 +25,7 @@ from enclave.simulator.chip import SnpProcessor
 from enclave.simulator.gpu import GpuIdentity, measurement_digest
 from enclave.simulator.reference import policy_for
 from enclave.tee.simulated import ProcessorLink, SimulatedCollateral, SimulatedCpu
-from enclave.worker import Worker, embedded
+from enclave.worker import Worker, embedded, maintained
 
 MODEL = Path(__file__).parents[1] / "models" / "faq" / "model"
 MEASUREMENT = bytes(48)
@@ -58,7 +58,8 @@ async def serve(application: Application, listener: socket.socket) -> None:
 async def both(worker: Worker) -> None:
     """Serve gateway and plain app until stopped."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    await asyncio.gather(serve(worker.gateway(), listeners[0]), serve(worker.application, listeners[1]))
+    async with maintained(worker):
+        await asyncio.gather(serve(worker.gateway(), listeners[0]), serve(worker.application, listeners[1]))
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -49,6 +50,25 @@ class Sealed:
 
 
 @dataclass(slots=True)
+class Key:
+    """A key for one request: the attested one, or a one-time key that may be encapsulated to already."""
+
+    config: ohttp.KeyConfig
+    suite: Suite
+    not_after: float
+    _begun: ohttp.ChunkedRequestSealer | None = field(default=None, repr=False)
+
+    def begin(self) -> None:
+        """Encapsulate now, so that the request does not wait for it. For a one-time key alone."""
+        self._begun = self._begun or ohttp.ChunkedRequestSealer(self.config, self.suite)
+
+    def sealer(self) -> ohttp.ChunkedRequestSealer:
+        """What seals one request; each call gives another."""
+        begun, self._begun = self._begun, None
+        return begun or ohttp.ChunkedRequestSealer(self.config, self.suite)
+
+
+@dataclass(slots=True)
 class Attested:
     """A worker whose evidence was accepted: the verdict, the keys it bound, what it has loaded.
 
@@ -59,7 +79,7 @@ class Attested:
     bundle: Bundle
     _config: ohttp.KeyConfig = field(repr=False)
     _suite: Suite
-    _sessions: list[Session] = field(default_factory=list, repr=False)
+    _sessions: list[Key] = field(default_factory=list, repr=False)
     _one_time_only: bool = False
 
     @property
@@ -78,7 +98,7 @@ class Attested:
         usable = not self._one_time_only or any(map(partial(_is_fresh, now=now), self._sessions))
         return end is not None and now < end.timestamp() and usable
 
-    def take_key(self, now: float) -> ohttp.KeyConfig:
+    def take_key(self, now: float) -> Key:
         """The key for one request: a one-time key if one is at hand, else the attested key.
 
         NoUsableKey if there is none and the policy says `require_session`.
@@ -86,26 +106,30 @@ class Attested:
         while self._sessions:
             session = self._sessions.pop()
             if _is_fresh(session, now=now):
-                return _config(session.key)
+                return session
         if self._one_time_only:
             raise NoUsableKey("no one-time key is at hand, and the policy seals to no other; attest again")
-        return self._config
+        return Key(self._config, self._suite, 0)
 
-    def seal(
-        self, request: bhttp.Request, request_id: bytes, now: float, config: ohttp.KeyConfig | None = None
-    ) -> Sealed:
-        """`request` sealed to `config`, or to the key that `take_key` gives.
+    def prepare(self, now: float) -> None:
+        """Encapsulate to the one-time keys at hand, and let go of those that have run out."""
+        self._sessions = [session for session in self._sessions if _is_fresh(session, now=now)]
+        for session in self._sessions:
+            with suppress(SealingError):  # a key that is no good: the request that takes it says so
+                session.begin()
+
+    def seal(self, request: bhttp.Request, request_id: bytes, now: float, key: Key | None = None) -> Sealed:
+        """`request` sealed to `key`, or to the one that `take_key` gives.
 
         The request is padded to a bucket; its creation time, W and id travel inside.
         """
-        config = config or self.take_key(now)
+        sealer = (key or self.take_key(now)).sealer()
         envelope = Envelope(created=int(now), workload=self.workload_digest, request_id=request_id)
         fields = (*request.headers, *envelope.to_fields())
         inside = bhttp.Request(
             request.method, request.scheme, request.authority, request.path, fields, request.body
         )
         plaintext = padding.pad(bhttp.encode_request(inside))
-        sealer = ohttp.ChunkedRequestSealer(config, self._suite)
         parts = [sealer.header]
         for start in range(0, len(plaintext), CHUNK):
             final = start + CHUNK >= len(plaintext)
@@ -116,7 +140,7 @@ class Attested:
         """Remember the next one-time key, which came sealed. MalformedEvidence if it is none."""
         session = Session.from_bytes(raw)
         if session.key.kem == self._suite.kem:
-            self._sessions.append(session)
+            self._sessions.append(_one_time(session, self._suite))
             del self._sessions[:-MAX_SESSIONS]
 
 
@@ -164,7 +188,7 @@ class Unattested:
             raise Rejected(verdict)
         key, suite = _choose(Keyset.from_bytes(bundle.keyset), self.policy)
         sessions = [Session.from_bytes(bundle.session)] if bundle.session is not None else []
-        fitting = [session for session in sessions if session.key.kem == suite.kem]
+        fitting = [_one_time(session, suite) for session in sessions if session.key.kem == suite.kem]
         return Attested(verdict, bundle, _config(key), suite, fitting, self.policy.require_session)
 
     async def _fetch(self, nonce: bytes, session: bool) -> bytes:
@@ -175,8 +199,12 @@ class Unattested:
             return await read_all(response, MAX_BUNDLE)
 
 
-def _is_fresh(session: Session, *, now: float) -> bool:
-    return now < session.not_after - SESSION_MARGIN
+def _is_fresh(key: Key, *, now: float) -> bool:
+    return now < key.not_after - SESSION_MARGIN
+
+
+def _one_time(session: Session, suite: Suite) -> Key:
+    return Key(_config(session.key), suite, session.not_after)
 
 
 def _elapsed() -> float:

@@ -12,11 +12,13 @@ from sealing.envelope import PROBLEM_WORKLOAD, session_of, strip
 from sealing.errors import RemoteProtocolError
 from sealing.receipts import asking
 
-from .attested import Attested, Sealed, Unattested, new_request_id, parse_problem, refusal
+from .attested import Attested, Key, Sealed, Unattested, new_request_id, parse_problem, refusal
 from .errors import BrokenAnswer, Unreachable, WorkerRefused
 from .wire import WireResponse
 
 PROBLEM_JSON = b"application/problem+json"
+PREPARE_AFTER = 0.005
+"""Seconds from the head of an answer, which brings the next key; its first text goes first."""
 RETRIED = frozenset({400, 422})
 """Outer answers after which nothing was opened: the keys changed, or somebody interfered."""
 
@@ -87,7 +89,7 @@ class Channel:
             self._attested = await self._worker.attest()
         return self._attested
 
-    async def _claim(self) -> tuple[Attested, ohttp.KeyConfig]:
+    async def _claim(self) -> tuple[Attested, Key]:
         """The attested worker, and a key of it for one request alone."""
         async with self._lock:
             attested = await self._current()
@@ -118,6 +120,10 @@ class Channel:
         """Close the connections."""
         await self._worker.wire.close()
 
+    def _prepare_later(self, attested: Attested) -> None:
+        """Encapsulate to the next one-time key while the worker thinks, not when a request waits for it."""
+        asyncio.get_running_loop().call_later(PREPARE_AFTER, lambda: attested.prepare(self._worker.clock()))
+
     async def _discard(self, attested: Attested) -> None:
         async with self._lock:
             if self._attested is attested:
@@ -127,7 +133,7 @@ class Channel:
     async def _exchange(
         self,
         attested: Attested,
-        key: ohttp.KeyConfig,
+        key: Key,
         request: bhttp.Request,
         request_id: bytes,
         receipt: bool,
@@ -144,6 +150,7 @@ class Channel:
                 response = Response(head.status, strip(head.headers), _body(events, ends), attested, ends)
                 await _check_inner(response)
                 _keep_session(attested, head.headers)
+                self._prepare_later(attested)
                 yield response
 
 

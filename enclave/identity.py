@@ -4,7 +4,7 @@ Raw private keys lie in `SecretMemory` alone; a key is loaded from there for eac
 and what OpenSSL makes of it is gone with the message. Erasing a key zeroes its place.
 """
 
-import secrets
+import os
 import threading
 import time
 from collections import deque
@@ -22,53 +22,22 @@ from sealing import cose
 from sealing.hpke import MLKEM768_X25519_AES256, X25519_AES128, PrivateKey, Suite
 from sealing.ohttp import GatewayKey, KeyConfig
 
-from .memory import PROTECTED, Kind, SecretMemory
+from .memory import PROTECTED, Kind
+from .slots import Prepared, Slots
 
 LIFETIME: Final = MAX_LIFETIME
 ROTATION: Final = 12 * 3600
 GRACE: Final = 600
 SESSION_LIFETIME: Final = 60
 MAX_PENDING: Final = 192
+MAX_PREPARED: Final = 32
 SUITES: Final = (MLKEM768_X25519_AES256, X25519_AES128)
-_KEY_SIZE = 32
 _GENERATIONS = 2
 _RECENT = 32  # ids of erased one-time keys that are not given out again at once
 
 
 class Busy(Exception):
     """As many one-time keys are pending as there may be; some expire within a minute."""
-
-
-class Slots:
-    """Places for private keys of 32 bytes in one block of secret memory."""
-
-    def __init__(self, count: int, kinds: tuple[Kind, ...]) -> None:
-        self._memory = SecretMemory(count * _KEY_SIZE, kinds=kinds)
-        self._free = list(range(count))
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of memory that the kernel granted."""
-        return self._memory.kind
-
-    def generate(self) -> int:
-        """The number of a free place, now filled with a random key."""
-        slot = self._free.pop()
-        self._memory.fill_random(slot * _KEY_SIZE, (slot + 1) * _KEY_SIZE)
-        return slot
-
-    def read(self, slot: int) -> memoryview:
-        """The 32 bytes at `slot`."""
-        return self._memory.buffer[slot * _KEY_SIZE : (slot + 1) * _KEY_SIZE]
-
-    def erase(self, slot: int) -> None:
-        """Zero the place and free it."""
-        self._memory.wipe(slot * _KEY_SIZE, (slot + 1) * _KEY_SIZE)
-        self._free.append(slot)
-
-    def close(self) -> None:
-        """Zero everything; no key can be read any more."""
-        self._memory.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +89,8 @@ class Identity:
         self._clock = clock
         self._lifetime, self._rotation, self._grace = lifetime, rotation, grace
         self._max_pending = max_pending
-        self._slots = Slots(max_pending + _GENERATIONS * (len(SUITES) + 1), kinds)
+        self._slots = Slots(max_pending + MAX_PREPARED + _GENERATIONS * (len(SUITES) + 1), kinds)
+        self._prepared = Prepared(self._slots, MLKEM768_X25519_AES256.kem, MAX_PREPARED)
         self._lock = threading.RLock()
         self._sessions: dict[int, Held] = {}
         self._recent: deque[int] = deque(maxlen=_RECENT)
@@ -169,14 +139,26 @@ class Identity:
             self._forget(key_id)
 
     def new_session(self) -> bytes:
-        """A fresh one-time key as canonical JSON, good for one message within 60 s. Raises Busy."""
+        """A one-time key that nobody was given, as canonical JSON; good for one message within 60 s.
+
+        Raises Busy.
+        """
         with self._tended() as now:
             if len(self._sessions) >= self._max_pending:
                 raise Busy("too many one-time keys are pending")
             until = int(now) + SESSION_LIFETIME
-            held = self._key(MLKEM768_X25519_AES256, until, self._taken())
+            slot, public = self._prepared.take() or self._slots.key(MLKEM768_X25519_AES256.kem)
+            held = _held(MLKEM768_X25519_AES256, until, self._taken(), slot, public)
             self._sessions[held.config.key_id] = held
             return Session(key=_public(held.config), not_after=until).to_bytes()
+
+    def prepare(self) -> bool:
+        """Make one one-time key ahead of its use; False if 32 wait. For when there is nothing else to do.
+
+        Its minute begins when `new_session` gives it out. What was not given out goes with its keyset.
+        """
+        with self._tended():
+            return self._prepared.add()
 
     def next_session(self, *, spare: int = 0) -> bytes | None:
         """As `new_session`, but None where that raises Busy, or where fewer than `spare` would be left."""
@@ -215,6 +197,7 @@ class Identity:
             for key_id in list(self._sessions):
                 self._forget(key_id)
             self._drop_former()
+            self._prepared.drop()
             for slot in (*(held.slot for held in self._current.keys), self._current.receipt):
                 self._slots.erase(slot)
             former, self._current = self._current, self._generate(ids)
@@ -255,6 +238,7 @@ class Identity:
 
     def _rotate(self) -> None:
         self._drop_former()
+        self._prepared.drop()
         last = self._current
         until = min(self._clock() + self._grace, last.keyset.not_after)
         keys = tuple(Held(held.config, held.slot, until) for held in last.keys)
@@ -268,7 +252,7 @@ class Identity:
         taken = {*self._sessions, *self._recent, *before}
         keys: list[Held] = []
         for suite in SUITES:
-            held = self._key(suite, now + self._lifetime, taken)
+            held = _held(suite, now + self._lifetime, taken, *self._slots.key(suite.kem))
             taken = taken | {held.config.key_id}
             keys.append(held)
         receipt = self._slots.generate()
@@ -280,12 +264,6 @@ class Identity:
             not_after=now + self._lifetime,
         )
         return Generation(keyset, keyset.to_bytes(), tuple(keys), receipt)
-
-    def _key(self, suite: Suite, until: float, taken: set[int]) -> Held:
-        key_id = secrets.choice([number for number in range(256) if number not in taken])
-        slot = self._slots.generate()
-        public = PrivateKey.from_bytes(suite.kem, self._slots.read(slot)).public_key
-        return Held(KeyConfig(key_id, suite.kem, public, ((suite.kdf, suite.aead),)), slot, until)
 
     def _taken(self) -> set[int]:
         """Ids that a new key may not have: those in use, of the last two keysets, and lately erased ones."""
@@ -310,6 +288,13 @@ class Identity:
             for slot in (*(held.slot for held in self._former.keys), self._former.receipt):
                 self._slots.erase(slot)
             self._former = None
+
+
+def _held(suite: Suite, until: float, taken: set[int], slot: int, public: bytes) -> Held:
+    """A key under a random id that is not taken."""
+    while (key_id := os.urandom(1)[0]) in taken:
+        pass
+    return Held(KeyConfig(key_id, suite.kem, public, ((suite.kdf, suite.aead),)), slot, until)
 
 
 def _public(config: KeyConfig) -> OhttpKey:

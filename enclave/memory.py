@@ -4,6 +4,7 @@ What this cannot do: Python and OpenSSL copy what is read out of it, into memory
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import resource
@@ -26,6 +27,8 @@ _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
 for _name in ("munmap", "mlock"):
     getattr(_libc, _name).argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.getrandom.restype = ctypes.c_ssize_t
+_libc.getrandom.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
@@ -72,10 +75,12 @@ class SecretMemory:
 
     def fill_random(self, start: int = 0, stop: int | None = None) -> None:
         """Fill the bytes from `start` to `stop` with the kernel's random ones, without a copy elsewhere."""
-        with open("/dev/urandom", "rb", buffering=0) as source:
-            view = self.buffer[start:stop]
-            while view:
-                view = view[source.readinto(view) :]
+        end = start + len(self.buffer[start:stop])
+        while start < end:
+            got = _libc.getrandom(self._address + start, end - start, 0)
+            if got < 0 and ctypes.get_errno() != errno.EINTR:
+                raise _error("getrandom")
+            start += max(got, 0)
 
     def wipe(self, start: int = 0, stop: int | None = None) -> None:
         """Zero the bytes from `start` to `stop`."""

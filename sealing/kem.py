@@ -51,9 +51,12 @@ def kem_sizes(kem_id: int) -> Kem:
 
 
 class PrivateKey:
-    """A KEM private key, loaded once. Its text form shows the algorithm and no key material."""
+    """A KEM private key, loaded once. Its text form shows the algorithm and no key material.
 
-    __slots__ = ("_mlkem", "_raw", "_x25519", "kem_id", "public_key")
+    The ML-KEM part of the public key is derived when it is asked for: decapsulation does not need it.
+    """
+
+    __slots__ = ("_mlkem", "_raw", "_x25519", "_x25519_public", "kem_id")
 
     def __init__(self, kem_id: int, raw: Octets) -> None:
         kem = kem_sizes(kem_id)
@@ -62,16 +65,20 @@ class PrivateKey:
         self.kem_id = kem_id
         self._raw = bytes(raw)
         self._mlkem: MLKEM768PrivateKey | None = None
-        if kem_id == KEM_X25519:
-            self._x25519 = X25519PrivateKey.from_private_bytes(self._raw)
-            self.public_key = self._x25519.public_key().public_bytes_raw()
-            return
-        expanded = shake_256(self._raw).digest(96)
-        self._mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
-        self._x25519 = X25519PrivateKey.from_private_bytes(expanded[64:])
-        self.public_key = (
-            self._mlkem.public_key().public_bytes_raw() + self._x25519.public_key().public_bytes_raw()
-        )
+        scalar = self._raw
+        if kem_id == KEM_MLKEM768_X25519:
+            expanded = shake_256(self._raw).digest(96)
+            self._mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+            scalar = expanded[64:]
+        self._x25519 = X25519PrivateKey.from_private_bytes(scalar)
+        self._x25519_public = self._x25519.public_key().public_bytes_raw()
+
+    @property
+    def public_key(self) -> bytes:
+        """The raw public key: ML-KEM's part before X25519's, in the hybrid."""
+        if self._mlkem is None:
+            return self._x25519_public
+        return self._mlkem.public_key().public_bytes_raw() + self._x25519_public
 
     @classmethod
     def generate(cls, kem_id: int) -> Self:
@@ -108,9 +115,9 @@ class PrivateKey:
         except ValueError:  # all-zero output: a point of low order
             raise DecryptionFailed from None
         if self._mlkem is None:
-            return _dhkem_secret(dh, enc, self.public_key)
+            return _dhkem_secret(dh, enc, self._x25519_public)
         shared = self._mlkem.decapsulate(enc[:_MLKEM_CIPHERTEXT])
-        return _xwing_secret(shared, dh, ephemeral, self.public_key[_MLKEM_PUBLIC:])
+        return _xwing_secret(shared, dh, ephemeral, self._x25519_public)
 
 
 def encapsulate(kem_id: int, public_key: Octets, ephemeral: PrivateKey | None = None) -> tuple[bytes, bytes]:

@@ -37,7 +37,8 @@ async def body_chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
     while True:
         left = end - asyncio.get_running_loop().time()
         try:
-            message = await asyncio.wait_for(receive(), min(BODY_IDLE, max(left, 0)))
+            async with asyncio.timeout(min(BODY_IDLE, max(left, 0))):
+                message = await receive()
         except TimeoutError:
             raise ClientGone("too slow") from None
         if message["type"] == "http.disconnect":

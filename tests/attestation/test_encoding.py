@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,32 @@ def test_canonical_json_round_trips(value: object) -> None:
     except ValueError:
         return  # a lone surrogate has no canonical form
     assert canonical_json(raw, limit=1 << 20) == value
+
+
+@given(values)
+def test_the_quick_form_is_the_one_of_the_rfc(value: object) -> None:
+    try:
+        expected = rfc8785.dumps(value)  # type: ignore[arg-type]
+    except ValueError:
+        with pytest.raises(ValueError):
+            canonical(value)
+        return
+    assert canonical(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1 << 53) - 1, -(1 << 53) + 1, '\x00\x1f\x7f"\\/\b\t', {"b": [True, None], "a": {}}, [], 1.0, {"é": 1}],
+    ids=repr,
+)
+def test_borders_of_the_quick_form(value: object) -> None:
+    assert canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [1 << 53, -(1 << 53), {1: 2}], ids=repr)
+def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+    with pytest.raises(ValueError):
+        canonical(value)
 
 
 @given(st.binary(max_size=200) | st.text().map(str.encode))

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from attestation import MalformedEvidence, Rejected
+from client.channel import PREPARE_AFTER
 from client.errors import BrokenAnswer, NoUsableKey, Unreachable, WorkerBusy, WorkerRefused
 from client.sdk import AsyncClient
 from client.wire import WireResponse
+from sealing import hpke, kem
+from sealing.hpke import MLKEM768_X25519_AES256 as SUITE
 from tests.client.inprocess import MODEL, OTHER, InProcess, in_process
 
 
@@ -261,3 +265,47 @@ async def test_an_answer_of_another_form_than_openais_is_broken(worker: InProces
         worker.instead = b"data: " + answer + b"\n\n"
         with pytest.raises(BrokenAnswer):
             [piece async for piece in client.stream("x")]
+
+
+async def until_prepared() -> None:
+    await asyncio.sleep(20 * PREPARE_AFTER)
+
+
+async def test_the_next_key_is_encapsulated_to_before_a_request_needs_it(
+    worker: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    encapsulate = kem.encapsulate
+
+    def counted(*given: Any) -> tuple[bytes, bytes]:
+        secret, enc = encapsulate(*given)
+        made.append(enc)
+        return secret, enc
+
+    monkeypatch.setattr(hpke, "encapsulate", counted)
+    async with worker.client() as client:
+        for index in range(3):
+            await client.ask("one")
+            await until_prepared()
+            assert len(made) == index + 2
+    sent = [body[7 : 7 + SUITE.n_enc] for path, body in worker.sent if path == "/ohttp"]
+    assert sent == made[:3]  # one after another, none twice, the last still at hand
+
+
+async def test_what_was_prepared_is_let_go_when_its_key_runs_out(worker: InProcess) -> None:
+    async with worker.client() as client:
+        await client.ask("one")
+        attested = await client.attest()
+        attested.prepare(worker.clock.now)
+        assert len(attested._sessions) == 1
+        attested.prepare(worker.clock.now + 60)
+        assert attested._sessions == []
+
+
+async def test_a_key_seals_another_message_each_time(worker: InProcess) -> None:
+    async with worker.client() as client:
+        attested = await client.attest()
+        key = attested.take_key(worker.clock.now)
+        key.begin()
+        begun = [key.sealer() for _ in range(3)]
+        assert len({sealer.enc for sealer in begun}) == 3

@@ -1,14 +1,28 @@
 """The worker's keys: what opens, for how long, and that erased means erased."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from attestation import Keyset, Session
 from attestation.binding import sha256
-from enclave.identity import GRACE, LIFETIME, MAX_PENDING, ROTATION, SESSION_LIFETIME, Busy, Identity
+from enclave.identity import (
+    GRACE,
+    LIFETIME,
+    MAX_PENDING,
+    MAX_PREPARED,
+    ROTATION,
+    SESSION_LIFETIME,
+    Busy,
+    Identity,
+)
 from enclave.memory import Kind
+from enclave.worker import Worker
 from sealing import cose
 from sealing.hpke import KEM_MLKEM768_X25519, KEM_X25519
 from sealing.ohttp import KeyConfig, open_request, seal_request
@@ -235,3 +249,64 @@ def test_some_one_time_keys_are_kept_for_answers() -> None:
     given = [identity.next_session(spare=2) for _ in range(4)]
     assert [session is not None for session in given] == [True, True, False, False]
     assert identity.next_session() is not None
+
+
+def places(identity: Identity) -> int:
+    """How many places of secret memory hold a key."""
+    raw = identity._slots._memory.buffer
+    return sum(1 for offset in range(0, len(raw), 32) if any(raw[offset : offset + 32]))
+
+
+def test_keys_made_ahead_are_bounded_and_each_is_given_out_once(identity: Identity) -> None:
+    assert [identity.prepare() for _ in range(MAX_PREPARED + 2)] == [True] * MAX_PREPARED + [False] * 2
+    assert places(identity) == 3 + MAX_PREPARED
+    given = [config_of(identity.new_session()) for _ in range(MAX_PREPARED + 3)]
+    assert (
+        len({config.public_key for config in given}) == len({config.key_id for config in given}) == len(given)
+    )
+    assert all(opens(identity, config) for config in given)
+    identity.opened(given[0].key_id)
+    assert identity.lookup(given[0].key_id) is None
+
+
+def test_the_minute_of_a_key_made_ahead_begins_when_it_is_given_out(identity: Identity, clock: Clock) -> None:
+    assert identity.prepare()
+    clock.now += 3600
+    raw = identity.new_session()
+    assert Session.from_bytes(raw).not_after == clock.now + SESSION_LIFETIME
+    clock.now += SESSION_LIFETIME
+    assert identity.lookup(config_of(raw).key_id) is None
+    assert places(identity) == 3
+
+
+@pytest.mark.parametrize("end", [Identity.renew, Identity.rotate])
+def test_keys_made_ahead_go_with_their_keyset(
+    identity: Identity, clock: Clock, end: Callable[[Identity], None]
+) -> None:
+    made = [identity.prepare() for _ in range(4)]
+    before = {bytes(identity._slots.read(slot)) for slot, _ in identity._prepared._keys}
+    end(identity)
+    clock.now += GRACE
+    identity.maintain()
+    assert all(made) and len(before) == 4 and places(identity) == 3
+    raw = bytes(identity._slots._memory.buffer)
+    assert not any(key in raw for key in before)
+
+
+def test_keys_made_ahead_do_not_add_to_what_may_be_pending() -> None:
+    identity = Identity(max_pending=3, kinds=KINDS)
+    while identity.prepare():
+        pass
+    assert [identity.next_session() is not None for _ in range(4)] == [True, True, True, False]
+
+
+async def test_a_worker_keeps_one_time_keys_ready(identity: Identity) -> None:
+    task = asyncio.create_task(Worker.keep_keys_ready(cast(Worker, SimpleNamespace(_identity=identity))))
+    try:
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            if places(identity) == 3 + MAX_PREPARED:
+                break
+        assert not identity.prepare()
+    finally:
+        task.cancel()
