@@ -1,6 +1,6 @@
 """`verify`: a pure function of (evidence, collateral, policy, nonce, now)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,8 +70,8 @@ def _appraise(evidence: Evidence, context: Context, expected: Expected) -> tuple
     sheet = Sheet("evidence", {Check.POLICY})
     if not _check_policy(sheet, form, evidence, context.policy):
         return [sheet], latest
-    if strange := expected.given - form.carries:
-        _record_strange(sheet, strange)
+    if expected.given:
+        _record_inputs(sheet, expected.given, form.carries)
     if expected.nonce_age is not None:
         check_age(sheet, Check.FRESHNESS, context.policy, expected.nonce_age)
     return [sheet, *form.appraise(evidence, context, expected)], latest
@@ -83,15 +83,13 @@ def _appraise_bundle(evidence: Any, context: Context, expected: Expected) -> tup
     from .kbs import KbsEvidence, appraise_kbs
 
     if isinstance(evidence, KbsEvidence):
-        strange = expected.given - {"nonce"}
         sheets, ends = appraise_kbs(evidence, context, expected)
-        return [*sheets, *([_strange(strange)] if strange else [])], ends
+        return [*sheets, *_strange(expected)], ends
     if not isinstance(evidence, Bundle):
         raise TypeError(f"{type(evidence).__name__} is no evidence")
     collateral = context.collateral.merged(evidence.collateral.stapled())
     sheets, ends = appraise_bundle(evidence, replace(context, collateral=collateral), expected)
-    strange = expected.given - {"nonce"}
-    return [*sheets, *([_strange(strange)] if strange else [])], ends
+    return [*sheets, *_strange(expected)], ends
 
 
 def _check_policy(sheet: Sheet, form: Form, evidence: Evidence, policy: Policy) -> bool:
@@ -102,15 +100,19 @@ def _check_policy(sheet: Sheet, form: Form, evidence: Evidence, policy: Policy) 
     return sheet.record(Check.POLICY, not missing, found, wanted)
 
 
-def _strange(names: Iterable[str]) -> Sheet:
+def _strange(expected: Expected) -> list[Sheet]:
+    """A failing sheet, where more was asked for than a nonce, which bundles judge themselves."""
+    if expected.given <= {"nonce"}:
+        return []
     sheet = Sheet("evidence", {Check.INPUTS})
-    _record_strange(sheet, names)
-    return sheet
+    _record_inputs(sheet, expected.given, frozenset({"nonce"}))
+    return [sheet]
 
 
-def _record_strange(sheet: Sheet, names: Iterable[str]) -> None:
-    found = ", ".join(sorted(names)).replace("_", " ")
-    sheet.record(Check.INPUTS, False, f"asked for: {found}", "only what this kind of evidence carries")
+def _record_inputs(sheet: Sheet, given: Set[str], carried: Set[str]) -> None:
+    strange = given - carried
+    found = ", ".join(sorted(strange or given)).replace("_", " ")
+    sheet.record(Check.INPUTS, not strange, f"asked for: {found}", "only what this kind of evidence carries")
 
 
 def _token_ends(sheets: Iterable[Sheet]) -> list[datetime]:

@@ -5,10 +5,22 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.check_audit import Recorder
 from tests.running import RunningWorker
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes is no property of ours
 settings.load_profile("untimed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record how every check ends, in whichever test."""
+    config.pluginmanager.register(Recorder(), "checks")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What judges the whole session's record comes last."""
+    items.sort(key=lambda item: item.path.name == "test_every_check.py")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attestation.errors import MalformedEvidence, PolicyError
 from attestation.tpm import (
@@ -156,6 +157,14 @@ REFUSED = [
 @pytest.mark.parametrize(("parts", "policy", "expected"), REFUSED)
 def test_each_check_refuses(parts: dict[str, Any], policy: dict[str, Any], expected: set[TpmCheck]) -> None:
     assert blocking(judge(evidence(**parts), rules(**policy))) == expected
+
+
+def test_a_pinned_attestation_key_is_accepted() -> None:
+    """Keys are pinned by the SHA-256 of their SubjectPublicKeyInfo."""
+    spki = AK.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    sheet = judge(evidence(), rules(ak_keys=[hashlib.sha256(spki).hexdigest()]))
+    assert accepted(sheet)
+    assert sheet.passed(TpmCheck.AK_PINNED)
 
 
 def test_no_quote_at_all_is_refused_unless_spelled_out() -> None:

@@ -118,6 +118,7 @@ def test_report_data_that_a_caller_asks_for_is_compared() -> None:
             evidence, Collateral(), Policy.from_toml(SNP), nonce=None, now=case.at, report_data=wanted
         )
         assert outcomes(verdict)["cpu0 snp.report-data"] == outcome
+        assert outcomes(verdict)["evidence evidence.inputs"] == "pass"
 
 
 @pytest.mark.parametrize(("age", "outcome"), [(60, "pass"), (61, "fail"), (-1, "fail")])

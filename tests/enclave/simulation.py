@@ -60,11 +60,11 @@ def small_search_path(target: Path) -> SearchPath:
     return SearchPath((library,), (installed,))
 
 
-def keyset(at: datetime = NOW) -> bytes:
-    """A keyset that holds at `at`."""
+def keyset(at: datetime = NOW, life: int = 3600) -> bytes:
+    """A keyset that holds from 9 s before `at` to `life` seconds after."""
     start = int(at.timestamp())
     key = OhttpKey(key_id=1, kem=0x20, public_key=bytes(32), suites=((1, 1),))
-    made = Keyset(ohttp=(key,), receipt_public_key=b"\1" * 32, not_before=start - 9, not_after=start + 3600)
+    made = Keyset(ohttp=(key,), receipt_public_key=b"\1" * 32, not_before=start - 9, not_after=start + life)
     return made.to_bytes()
 
 
@@ -121,17 +121,24 @@ class Machine:
     measurement: bytes = MEASUREMENT
     gpus: Sequence[GpuIdentity] | None = None
 
-    def bundle(self, nonce: bytes = NONCE, *, session: bytes | None = None) -> Bundle:
-        """Evidence that a worker of this machine gathers at NOW."""
+    def bundle(
+        self,
+        nonce: bytes = NONCE,
+        *,
+        session: bytes | None = None,
+        keys: bytes | None = None,
+        loaded: bytes | None = None,
+    ) -> Bundle:
+        """Evidence that a worker of this machine gathers at NOW; `keys` and `loaded` are its documents."""
         cpu = SnpProcessor(self.measurement, platform=self.platform, clock=lambda: NOW)
         gpus = self.gpus if self.gpus is not None else [gpu()]
         with attended(processor(cpu, gpus)) as end:
             link = ProcessorLink(end)
             return gather(
                 nonce,
-                keyset(),
+                keys or keyset(),
                 session,
-                workload(),
+                loaded or workload(),
                 cpu=SimulatedCpu(link),
                 devices=[simulated(each) for each in gpus],
                 collateral=SimulatedCollateral(link),
