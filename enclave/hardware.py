@@ -9,19 +9,17 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
-import uvloop
-
 from attestation import AttestationError, Collateral, Policy
 from attestation.binding import NONCE_SIZE
 
 from .configuration import Configuration
+from .ending import REFUSALS, ended_quietly, exit_status
 from .gpu.nvml import GpuRefused, Nvml, NvmlGpu, admit
 from .identity import Identity
 from .memory import harden_process
@@ -30,11 +28,11 @@ from .simulator.sources import ROOT
 from .tee.gather import gather
 from .tee.interface import CollateralSource, CpuTee, Device, EvidenceUnavailable
 from .tee.tsm import REPORTS, Configfs, TsmCpu
-from .worker import REFUSALS, REFUSED, Worker, embedded, say_how_protected, serve
+from .worker import Worker, embedded, say_how_protected, serve_until_stopped
 
 log = logging.getLogger(__name__)
 
-MODULE: Final = "enclave.hardware"
+MODULE: Final = "enclave.hardware_start"
 
 
 class NoCollateral:
@@ -92,14 +90,15 @@ def main(*, reports: Path = REPORTS, files: Configfs | None = None) -> int:
     say_how_protected(hardened, identity)
     with contextlib.ExitStack() as until_end:
         try:
-            cpu = TsmCpu(configuration.tee or "", reports=reports, files=files)  # 1
-            devices = admitted(judge, until_end) if configuration.confidential_gpu else ()
-            worker = started(configuration, identity, cpu, devices)  # 2
+            with ended_quietly(identity.erase):
+                cpu = TsmCpu(configuration.tee or "", reports=reports, files=files)  # 1
+                devices = admitted(judge, until_end) if configuration.confidential_gpu else ()
+                worker = started(configuration, identity, cpu, devices)  # 2
         except (*REFUSALS, AttestationError, EvidenceUnavailable, GpuRefused) as error:
             log.error("not started: %s", error)
             identity.erase()
-            return REFUSED
-        return _served(worker, configuration)
+            return exit_status(error)
+        return serve_until_stopped(worker, configuration)
 
 
 def admitted(judge: GpuJudge | None, until_end: contextlib.ExitStack) -> tuple[NvmlGpu, ...]:
@@ -128,19 +127,3 @@ def started(
     gather(once, identity.keyset_bytes, None, b"", cpu=cpu, devices=devices, collateral=staple)
     log.info("evidence comes from %s", ", ".join([cpu.tee, *(device.tee for device in devices)]))
     return Worker(configuration, identity, cpu, devices, staple, embedded)
-
-
-def _served(worker: Worker, configuration: Configuration) -> int:
-    """Serve until Ctrl-C or SIGTERM, after which weights and keys are erased."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        uvloop.run(serve(worker, configuration.host, configuration.port))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        worker.close()
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

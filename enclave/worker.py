@@ -14,10 +14,9 @@ from typing import Any
 
 import uvloop
 
-from attestation import Bundle, Policy, Workload
+from attestation import Bundle, ExitCode, Policy, Workload
 from attestation.binding import NONCE_SIZE, sha256
 from sealing.consent import Consent, Manifest
-from sealing.errors import ConsentRefused, MalformedDocument
 from sealing.kbs import Bound
 from sealing.ohttp import encode_key_configs
 
@@ -33,6 +32,7 @@ from .configuration import SOFTWARE, Configuration
 from .consent.admission import admit, own_measurement
 from .consent.layer import ConsentLayer
 from .documents.opening import find_documents, open_documents
+from .ending import REFUSALS, ended_quietly, exit_status
 from .engine.interface import EngineError
 from .engine.runner import EngineRunner
 from .files import FilesError, ModelFiles
@@ -45,7 +45,7 @@ from .gateway.replay import ReplayCache
 from .gpu.bus import BusEnd, Descriptors, Side
 from .gpu.device.attested import judge_by
 from .gpu.device.engine import DeviceEngine
-from .gpu.device.keeper import DeviceKeeper, DeviceUnavailable, NotRestored
+from .gpu.device.keeper import DeviceKeeper, NotRestored
 from .gpu.link import Toll
 from .identity import Identity
 from .listening import listen
@@ -64,8 +64,6 @@ EXPIRY_CHECK = 1.0
 KEYS_CHECK = 0.2
 NEXT_KEY = 0.005
 """Seconds between two one-time keys that are made ahead: about 3 % of a processor until there are enough."""
-REFUSED = 10
-"""Exit status of a worker that may not load what it should: no consent, key, artifact or device."""
 KEPT_FOR_ANSWERS = 128
 """One-time keys that asking for evidence, which anybody may, cannot use up."""
 
@@ -310,6 +308,17 @@ async def serve(worker: Worker, host: str, port: int) -> None:
         await listen(worker.gateway(), listener)
 
 
+def serve_until_stopped(worker: Worker, configuration: Configuration) -> int:
+    """Serve until Ctrl-C or SIGTERM, after which weights and keys are erased; 0."""
+    try:
+        uvloop.run(serve(worker, configuration.host, configuration.port))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        worker.close()
+    return ExitCode.ACCEPTED
+
+
 def say_how_protected(hardened: Hardening, identity: Identity) -> None:
     """Log what the kernel granted."""
     dumps = "off" if hardened.core_dumps_off and hardened.not_dumpable else "NOT off"
@@ -334,38 +343,27 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
         return engine
 
     try:
-        keeper.connect()
-        worker = Worker(
-            configuration,
-            identity,
-            SimulatedCpu(link),
-            [keeper],
-            SimulatedCollateral(link),
-            on_device,
-            gpu_session=keeper.session,
-        )
+        with ended_quietly(identity.erase):
+            keeper.connect()
+            worker = Worker(
+                configuration,
+                identity,
+                SimulatedCpu(link),
+                [keeper],
+                SimulatedCollateral(link),
+                on_device,
+                gpu_session=keeper.session,
+            )
     except REFUSALS as error:
         log.error("not started: %s", error)
         keeper.close()
         identity.erase()
-        return REFUSED
+        return exit_status(error)
     keeper.watch(worker.device_lost, worker.device_restored)
     try:
-        uvloop.run(serve(worker, configuration.host, configuration.port))
+        return serve_until_stopped(worker, configuration)
     finally:
-        worker.close()
         keeper.close()
-    return 0
-
-
-REFUSALS = (
-    ConsentRefused,
-    MalformedDocument,
-    FilesError,
-    ReleaseError,
-    EngineError,
-    DeviceUnavailable,
-)
 
 
 def _keeper(

@@ -109,10 +109,10 @@ class RunningWorker:
     def _processes(self) -> list[Path]:
         """The folders in /proc of all that run in the launcher's session, which is its own."""
         running = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
-        return [path for path in running if _session(path) == self._process.pid]
+        return [path for path in running if session_of(path) == self._process.pid]
 
 
-def _session(process: Path) -> int | None:
+def session_of(process: Path) -> int | None:
     """The session of a process, None if it has ended."""
     try:
         state, _, _, session, *_ = (process / "stat").read_text().rpartition(")")[2].split()

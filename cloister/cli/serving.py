@@ -22,6 +22,7 @@ from enclave.simulator.reference import policy_for
 from sealing.errors import SealingError
 
 FAQ_NAME = "faq"
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,10 @@ class Settings:
 
 
 def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -> int:
-    """Start the worker and stay until it ends; returns its exit status, 0 after Ctrl-C."""
+    """Start the worker and stay until it ends; its exit status.
+
+    After Ctrl-C 0 if it had begun to serve and ended in order, else 130.
+    """
     configuration = settings.configuration(host, port)
     places = (
         configuration.model,
@@ -116,8 +120,7 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
         return worker.wait()
     except KeyboardInterrupt:
         worker.terminate()
-        worker.wait()
-        return ExitCode.ACCEPTED
+        return ExitCode.ACCEPTED if worker.wait() == 0 else INTERRUPTED
     finally:
         if worker.poll() is None:
             worker.kill()

@@ -39,7 +39,14 @@ class ReleaseExpired(ReleaseError):
 
 
 class TooFewShares(ReleaseError):
-    """Fewer shares than the threshold; the message says what each broker answered."""
+    """Fewer shares than the threshold; the message says what each broker answered.
+
+    `undecided`: the brokers that were not reached could have made up for it.
+    """
+
+    def __init__(self, message: str, *, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.undecided = undecided
 
 
 class SharesDisagree(ReleaseError):

@@ -17,7 +17,7 @@ from sealing.shares import MAX_SHARES, ReleasedShare
 
 from .attester import Attester
 from .client import fetch
-from .errors import BrokerLied, ReleaseError, SharesDisagree, TooFewShares
+from .errors import BrokerLied, BrokerUnreachable, ReleaseError, SharesDisagree, TooFewShares
 from .secret import Expected
 from .transport import Transport
 
@@ -67,17 +67,25 @@ def release_from_quorum(
     """
     with ThreadPoolExecutor(len(quorum.brokers)) as pool:
         asked = [pool.submit(_share, each, resource, attester, expected, clock) for each in quorum.brokers]
-    given, refused = [], []
+    given: list[Given] = []
+    refused: list[str] = []
+    unreached = 0
     for future in asked:
         try:
             given.append(future.result())
         except ReleaseError as error:
             refused.append(str(error))
-    return join(given, quorum.threshold, commits, refused=refused)
+            unreached += isinstance(error, BrokerUnreachable)
+    return join(given, quorum.threshold, commits, refused=refused, unreached=unreached)
 
 
 def join(
-    given: Sequence[Given], threshold: int, commits: Check, *, refused: Sequence[str] = ()
+    given: Sequence[Given],
+    threshold: int,
+    commits: Check,
+    *,
+    refused: Sequence[str] = (),
+    unreached: int = 0,
 ) -> ReleasedSecret:
     """The secret that `threshold` of the shares make and `commits` confirms.
 
@@ -86,7 +94,8 @@ def join(
     """
     if len(given) < threshold:
         said = "; ".join(refused) or "no more were asked"
-        raise TooFewShares(f"{len(given)} shares of the {threshold} that are needed: {said}")
+        text = f"{len(given)} shares of the {threshold} that are needed: {said}"
+        raise TooFewShares(text, undecided=len(given) + unreached >= threshold)
     _check_distinct(given)
     for chosen in itertools.combinations(given, threshold):
         key = _combined(chosen)

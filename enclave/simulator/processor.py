@@ -31,6 +31,7 @@ WORKER: Final = "enclave.worker"
 STOP_SECONDS: Final = 15
 MAX_DEVICES: Final = 16
 _CANNOT_MEASURE: Final = 1
+_NO_ORDERS: Final = 130
 _MOMENT: Final = 0.5
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "NO_COLOR", "OMP_NUM_THREADS", "TERM", "TZ")
 _FIXED = {
@@ -118,7 +119,10 @@ def environment() -> dict[str, str]:
 def main() -> int:
     """Measure, start the worker, answer it, and return its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    settings = json.loads(sys.stdin.buffer.readline())
+    orders = sys.stdin.buffer.readline()
+    if not orders:
+        return _NO_ORDERS  # whoever launched us was interrupted
+    settings = json.loads(orders)
     try:
         measured = measure(settings["configuration"], root=Path(settings["root"]))
     except MeasurementError as error:

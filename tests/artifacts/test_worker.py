@@ -1,6 +1,7 @@
 """A sealed model in a real worker: released by a broker, measured, and answering like the plain one."""
 
 import hashlib
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -144,6 +145,17 @@ def test_nothing_secret_is_on_disk_or_in_the_log(sealed_worker: RunningWorker, o
     assert PROMPT not in sealed_worker.output and KEY.hex() not in sealed_worker.output
     # The search finds what is there: the plain model holds every one of the windows.
     assert all(secret in weights for secret in secrets[:-3])
+
+
+def test_a_broker_that_is_not_reached_is_told_from_one_that_refuses(owners: Owners) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    options = ["serve", "--port", "0", "--engine", "threads=2", *owners.options()]
+    refused = cloister(*options)  # not what the policy pins that the owner has there
+    assert refused.returncode == 10 and "not started: " in refused.stderr, refused.stderr
+    options[options.index(owners.broker.url)] = f"http://127.0.0.1:{port}"
+    unreached = cloister(*options)
+    assert unreached.returncode == 20 and "is a key broker running there?" in unreached.stderr
 
 
 def adapter_command(worker: RunningWorker, owners: Owners, do: str, name: str, *more: str) -> str:

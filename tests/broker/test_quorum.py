@@ -164,8 +164,10 @@ def test_any_k_of_n_make_the_key_and_fewer_do_not(threshold: int, spare: int, ra
     shares = given_by(split(SECRET, threshold=threshold, count=threshold + spare))
     random.shuffle(shares)  # type: ignore[attr-defined]
     assert join(shares[:threshold], threshold, commits).key == SECRET.key
-    with pytest.raises(TooFewShares):
-        join(shares[: threshold - 1], threshold, commits)
+    for unreached, undecided in ((0, False), (1, True)):
+        with pytest.raises(TooFewShares) as few:
+            join(shares[: threshold - 1], threshold, commits, unreached=unreached)
+        assert few.value.undecided is undecided
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(1, 2), (3, 2), (2, 17), (0, 0)])

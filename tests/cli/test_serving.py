@@ -1,13 +1,18 @@
 """What cannot be served is said at once, before anything is measured or started."""
 
 import dataclasses
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cloister.cli.serving import Settings, serve
 from enclave.configuration import ConfigurationError
+from tests.running import ROOT, session_of
 
 PLAIN = Settings(model=None, name=None, adapters=[], engine=[], issuers=[])
 
@@ -35,3 +40,31 @@ def test_places_that_are_not_there_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             dataclasses.replace(PLAIN, **changes).configuration()
+
+
+@pytest.mark.parametrize(
+    ("said", "codes"),
+    [
+        ("SIMULATED: ", {130}),
+        ("raw keys are in ", {130}),
+        ("keeps the weights in ", {130, 0}),  # by then it may have begun to serve
+    ],
+)
+def test_ctrl_c_while_a_worker_starts_is_quiet_and_leaves_nothing_behind(said: str, codes: set[int]) -> None:
+    command = [sys.executable, "-m", "cloister", "serve", "--port", "0", "--engine", "threads=1"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    with process, process.stderr:
+        before = ""
+        while said not in before:
+            before += (line := process.stderr.readline())
+            assert line, before
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()  # to its end: nobody writes there any more
+    assert process.returncode in codes
+    assert "Traceback" not in before + rest and "KeyboardInterrupt" not in rest
+    assert not [
+        path for path in Path("/proc").iterdir() if path.name.isdigit() and session_of(path) == process.pid
+    ]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -161,3 +162,45 @@ def test_a_worker_over_captured_evidence_starts_and_answers_for_itself(
     assert bundle.devices == () and not bundle.collateral.items
     assert b'"faq"' in bundle.workload and b"gpu_session" not in bundle.workload
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_before_anything_is_loaded_is_quiet() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", hardware.MODULE],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "")
+
+
+def test_ctrl_c_while_it_loads_is_quiet(tmp_path: Path) -> None:
+    table = configuration().measured() | configuration().local() | {"gpu_judge": None}
+    command = [
+        sys.executable,
+        "-c",
+        "from tests.hardware.kernel import worker; worker()",
+        str(tmp_path),
+        "sev-snp",
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stderr is not None
+    with process, process.stderr:
+        process.stdin.write(json.dumps(table))
+        process.stdin.close()
+        said = ""
+        while "evidence comes from" not in said:
+            said += (line := process.stderr.readline())
+            assert line, said
+        process.send_signal(signal.SIGINT)
+        said += process.stderr.read()
+    assert process.returncode == 130 and "Traceback" not in said
