@@ -1,29 +1,37 @@
 """Evidence without what tools and transports put around it, none of which anybody signs.
 
 A byte-order mark; text around PEM blocks (RFC 7468, section 2); zeros after a DER element, or further
-elements; the size of a TPM2B; the header of the SEV guest device's answer; the JSON object around a token.
+elements; the size of a TPM2B; the header of the SEV guest device's answer; JSON around a single string,
+or around the certificates that Azure's metadata service gives.
 """
 
+import json
 import re
+from typing import Any
 
 from . import der
 from .certificates import pem
+from .encoding import strict_json
 from .errors import MalformedEvidence
 
 _MARK = b"\xef\xbb\xbf"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
-_TOKEN = re.compile(rb"\s*\{\s*\"token\"\s*:\s*\"([\w-]+\.[\w-]+\.[\w-]*)\"\s*\}\s*")
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_QUOTED = re.compile(rb"\s*(?:(" + _STRING + rb")|\{\s*" + _STRING + rb"\s*:\s*(" + _STRING + rb")\s*\})\s*")
+_VCEK, _CHAIN = "vcekCert", "certificateChain"  # of the metadata service's answer
 _QUOTE = b"\xffTCG"
 _KEYS = (b"\x00\x01", b"\x00\x23")  # TPM_ALG_RSA, TPM_ALG_ECC
 _GUEST_HEADER = bytes(4) + (1184).to_bytes(4, "little") + bytes(24)
 MAX_ELEMENTS = 16
+MAX_ANSWER = 64 * 1024
 
 
 def bare(raw: bytes) -> bytes:
     """`raw`, or what is left of it without a wrapping; what is not recognised stays as it is."""
     raw = raw.removeprefix(_MARK)
-    if found := _TOKEN.fullmatch(raw):
-        return found[1]
+    if raw[:1].isspace() or raw[:1] in (b'"', b"{"):
+        inner = _spoken(raw)
+        return raw if inner is None else bare(inner)
     if raw[:2] == b"\x30\x82":
         return _elements(raw)
     if raw.startswith(_GUEST_HEADER):
@@ -33,6 +41,20 @@ def bare(raw: bytes) -> bytes:
     if b"-----BEGIN CERTIFICATE-----" in raw and raw.count(b"-----BEGIN") == len(_PEM.findall(raw)):
         return _blocks(raw)
     return raw
+
+
+def _spoken(raw: bytes) -> bytes | None:
+    """What JSON says that is one string, an object of one, or an answer with a VCEK; else None."""
+    found = _QUOTED.fullmatch(raw)
+    if found is None and f'"{_VCEK}"'.encode() not in raw:
+        return None
+    try:
+        value: Any = json.loads(found[1] or found[2]) if found else strict_json(raw, limit=MAX_ANSWER)
+        if isinstance(value, dict):
+            value = "\n".join(value[name] for name in (_VCEK, _CHAIN) if name in value)
+        return str(value).encode("utf-8") if isinstance(value, str) else None
+    except (MalformedEvidence, ValueError, TypeError):
+        return None
 
 
 def _blocks(raw: bytes) -> bytes:

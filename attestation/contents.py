@@ -233,6 +233,12 @@ def _tinfoil(raw: bytes) -> Any:
     }
 
 
+def _tinfoil_report(raw: bytes) -> Any:
+    from .importers.tinfoil import report
+
+    return {"body": _nested(report(raw))}
+
+
 def _vtpm_document(raw: bytes) -> Any:
     from .sources import AzureVtpm
 
@@ -277,6 +283,7 @@ def _nested(raw: bytes) -> Any:
 _PARSERS: dict[Piece, Callable[[bytes], Any]] = {
     P.BUNDLE: _bundle,
     P.TINFOIL: _tinfoil,
+    P.TINFOIL_REPORT: _tinfoil_report,
     P.VTPM_DOCUMENT: _vtpm_document,
     P.AZURE_DOCUMENT: _azure_document,
     P.TPM_DOCUMENT: _tpm_document,

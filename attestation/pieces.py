@@ -13,13 +13,14 @@ from .encoding import strict_json
 from .errors import MalformedEvidence
 from .evidence import FORMAT as BUNDLE_FORMAT
 from .importers.tinfoil import FORMAT as TINFOIL_FORMAT
+from .importers.tinfoil import REPORT_FORMATS
 from .sources import VTPM_FORMAT
 
 MAX_FILE = 8 * 1024 * 1024
 SNP_REPORT_SIZE = 1184
 BANKS = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
-_TOKEN = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
-_HEX = re.compile(rb"(0x)?(?:[0-9a-fA-F]{2}\s*){16,}")
+_TOKEN = re.compile(rb"\s*eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
+_HEX = re.compile(rb"(0x)?(?:[0-9a-fA-F]{2}[\s:]*){16,}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]{24,}={0,2}\s*")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPECIFICATION = b"Spec ID Event03\0"
@@ -34,7 +35,9 @@ class Piece(StrEnum):
     AZURE_DOCUMENT = "Trustee's Azure document"
     TPM_DOCUMENT = "Trustee's TPM document"
     TINFOIL = "Tinfoil document"
+    TINFOIL_REPORT = "report of Tinfoil's earlier versions"
     QUOTE_DOCUMENT = "quote document"
+    SEVERAL = "several attestations, of which each is a document by itself"
     TSM_REPORT = "report of Linux's TSM interface"
     SNP_REPORT = "SEV-SNP report"
     CERTIFICATE_TABLE = "certificate table"
@@ -214,6 +217,8 @@ def _json(value: Any) -> Piece:
     match value:
         case {"format": str(name)} if name in _FORMATS:
             return _FORMATS[name]
+        case {"gateway_attestation": dict()} | {"model_attestations": [*_]}:
+            return Piece.SEVERAL
         case {"tpm_quote": {"message": _}, "ak_public": str()}:
             return Piece.TPM_DOCUMENT
         case {"tpm_quote": {"message": _}} | {"quote": {"message": _}}:
@@ -230,7 +235,7 @@ def _json(value: Any) -> Piece:
             | [{"evidence": str(), "certificate": str()}, *_]
         ):
             return Piece.DEVICE_LIST
-        case [["JWT", str()], *_]:
+        case [["JWT", str()], *_] | {"detached_eat": [["JWT", str()], *_]}:
             return Piece.NRAS
         case [{"imr": _}, *_]:
             return Piece.EVENT_LOG
@@ -247,6 +252,7 @@ _FORMATS = {
     BUNDLE_FORMAT: Piece.BUNDLE,
     VTPM_FORMAT: Piece.VTPM_DOCUMENT,
     TINFOIL_FORMAT: Piece.TINFOIL,
+    **dict.fromkeys(REPORT_FORMATS, Piece.TINFOIL_REPORT),
 }
 
 
@@ -263,7 +269,7 @@ def _is_pcrs(value: Any) -> bool:
 
 def _unwrapped(raw: bytes) -> bytes | None:
     if _HEX.fullmatch(raw.strip()):
-        return bytes.fromhex(raw.strip().removeprefix(b"0x").decode("ascii"))
+        return bytes.fromhex(raw.strip().removeprefix(b"0x").replace(b":", b"").decode("ascii"))
     if _BASE64.fullmatch(raw):
         digits = b"".join(raw.split()).translate(_URL_SAFE).rstrip(b"=")
         try:

@@ -14,7 +14,7 @@ from .collateral import Collateral
 from .encoding import strict_json
 from .errors import MalformedEvidence
 from .evidence import Bundle, DeviceEvidence
-from .importers import trustee
+from .importers import tinfoil, trustee
 from .importers.members import devices as devices_in
 from .importers.members import hex_bytes
 from .pieces import BANKS, MAX_FILE, Piece, identify
@@ -63,7 +63,7 @@ def recognise(files: Mapping[str, bytes]) -> Recognised:
         raise MalformedEvidence(f"{len(files)} files, not 1 to {MAX_FILES}")
     kinds, pieces = sort_pieces(files)
     found = set(pieces) - COLLATERAL - _ASIDE
-    recipe = next((item for item in RECIPES if item.needs <= found <= item.needs | item.may), None)
+    recipe = _fitting(found) or _fitting(found - {P.CERTIFICATES})
     if not found and P.RIM in pieces:
         recipe = _RIM
     if recipe is None:
@@ -85,6 +85,10 @@ class Recipe:
     needs: frozenset[Piece]
     may: frozenset[Piece]
     make: Callable[[Pieces], Evidence]
+
+
+def _fitting(found: set[Piece]) -> Recipe | None:
+    return next((item for item in RECIPES if item.needs <= found <= item.needs | item.may), None)
 
 
 def _one(pieces: Pieces, kind: Piece) -> bytes:
@@ -151,13 +155,22 @@ def _quote_document(pieces: Pieces) -> Evidence:
 def _tsm(pieces: Pieces) -> Evidence:
     """What configfs-tsm gives, as JSON: `outblob` a report or quote, `auxblob` a certificate table."""
     value = strict_json(_one(pieces, P.TSM_REPORT), limit=MAX_FILE)
-    kind, report = identify(trustee.octets(value["outblob"], "outblob"))
+    table = (trustee.octets(value["auxblob"], "auxblob"),) if value.get("auxblob") else ()
+    return _hardware(trustee.octets(value["outblob"], "outblob"), (*table, *_endorsements(pieces)))
+
+
+def _tinfoil_report(pieces: Pieces) -> Evidence:
+    return _hardware(tinfoil.report(_one(pieces, P.TINFOIL_REPORT)), _endorsements(pieces))
+
+
+def _hardware(raw: bytes, endorsements: tuple[bytes, ...]) -> Evidence:
+    """A report or quote that stood in a document, told by its content."""
+    kind, report = identify(raw)
     if kind is P.TDX_QUOTE:
         return TdxEvidence(quote=report)
     if kind is not P.SNP_REPORT:
-        raise MalformedEvidence(f"outblob is {kind}, neither a report nor a quote")
-    table = trustee.octets(value["auxblob"], "auxblob") if value.get("auxblob") else b""
-    return SnpEvidence(report=report, endorsements=(*((table,) if table else ()), *_endorsements(pieces)))
+        raise MalformedEvidence(f"the document holds {kind}, neither a report nor a quote")
+    return SnpEvidence(report=report, endorsements=endorsements)
 
 
 def _sgx(pieces: Pieces) -> Evidence:
@@ -300,6 +313,7 @@ RECIPES = (
     _recipe(_aci, P.SNP_REPORT, P.UVM, may=(P.TEXT, *_CHAIN)),
     _recipe(_snp, P.SNP_REPORT, may=_CHAIN),
     _recipe(_tsm, P.TSM_REPORT, may=_CHAIN),
+    _recipe(_tinfoil_report, P.TINFOIL_REPORT, may=_CHAIN),
     _recipe(_dstack, P.TDX_QUOTE, P.DEVICE_LIST, may=(P.EVENT_LOG,)),
     _recipe(_tdx, P.TDX_QUOTE, may=(P.EVENT_LOG,)),
     _recipe(_sgx, P.SGX_QUOTE),

@@ -7,12 +7,14 @@ signed with the TLS key; that adds nothing to the hash that the hardware signs, 
 """
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from ..certificates import load
 from ..context import Context
+from ..encoding import strict_json
 from ..errors import MalformedEvidence
 from ..evidence import DeviceEvidence
 from ..expected import Expected
@@ -24,9 +26,18 @@ from .checks import CompositeCheck as Check
 from .members import base64_bytes, devices, hex_bytes, members
 
 FORMAT = "https://tinfoil.sh/predicate/attestation/v3"
+REPORT_FORMATS = {
+    "https://tinfoil.sh/predicate/sev-snp-guest/v1",
+    "https://tinfoil.sh/predicate/sev-snp-guest/v2",
+    "https://tinfoil.sh/predicate/tdx-guest/v1",
+    "https://tinfoil.sh/predicate/tdx-guest/v2",
+}
+"""Earlier formats: a report or quote, over TLS and HPKE key, without a nonce."""
 NAME = "tinfoil-v3"
 MAX_DOCUMENT = 4 * 1024 * 1024
+MAX_REPORT = 64 * 1024
 PLATFORMS = {"sev-snp": "snp", "tdx": "tdx"}
+_GZIP = b"\x1f\x8b"
 _PARTS = ("tls_key_fp", "hpke_key", "nonce")
 _HASHES = {GPU: "gpu_evidence_hash", SWITCH: "nvswitch_evidence_hash"}
 _MEMBERS = {GPU: "gpu", SWITCH: "nvswitch"}
@@ -79,6 +90,21 @@ class Tinfoil:
         """The sections that a policy needs to judge this document."""
         kinds = sorted({DEVICE_SECTIONS[item.tee] for item in self.devices})
         return ("composite", PLATFORMS[self.platform], *kinds)
+
+
+def report(raw: bytes) -> bytes:
+    """The report or quote in a document of an earlier format, which may be compressed; MalformedEvidence."""
+    value = strict_json(raw, limit=MAX_DOCUMENT)
+    body = base64_bytes(value.get("body") if isinstance(value, dict) else None, "the body")
+    if body[:2] != _GZIP:
+        return body
+    try:
+        found = (stream := zlib.decompressobj(wbits=31)).decompress(body, MAX_REPORT)
+    except zlib.error:
+        raise MalformedEvidence("the body is not compressed as it claims") from None
+    if not stream.eof or stream.unused_data:
+        raise MalformedEvidence(f"the body is cut off, or of more than {MAX_REPORT} bytes")
+    return found
 
 
 def sections(evidence: TinfoilDocument) -> tuple[str, ...]:

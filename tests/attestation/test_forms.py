@@ -94,7 +94,21 @@ def url_safe(raw: bytes) -> bytes:
     return raw if is_text(raw) else base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
-FORMS = (in_der, in_pem, crlf, explained, padded, marked, upper_hex, lines, url_safe)
+def colons(raw: bytes) -> bytes:
+    return raw if is_text(raw) else raw.hex(":").encode() + b"\n"
+
+
+def quoted(raw: bytes) -> bytes:
+    text = raw.decode() if is_text(raw) else base64.b64encode(raw).decode()
+    return raw if raw[:1] in (b"{", b"[", b"<") else b" " + json.dumps(text).encode() + b"\n"
+
+
+def member(raw: bytes) -> bytes:
+    inner = quoted(raw)
+    return raw if inner == raw else b'{ "attestation_doc" :' + inner + b"}"
+
+
+FORMS = (in_der, in_pem, crlf, explained, padded, marked, upper_hex, lines, url_safe, colons, quoted, member)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)

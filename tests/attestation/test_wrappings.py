@@ -1,0 +1,140 @@
+"""Documents that services and tools put around evidence: what is in them is judged, and nothing else."""
+
+import base64
+import gzip
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from attestation import MalformedEvidence, NitroEvidence, SnpEvidence, TdxEvidence, recognise
+from attestation.bare import bare
+from attestation.certificates import load_all
+from attestation.explain import explain
+from attestation.importers.tinfoil import MAX_REPORT
+from attestation.importers.tinfoil import report as tinfoil_report
+from attestation.pieces import Piece, identify
+from tests.attestation.test_forms import load
+from tests.evidence_cases import Case
+from tests.evidence_score import score
+from tests.shared import shared
+
+SNP_V2, TDX_V1 = (f"https://tinfoil.sh/predicate/{name}" for name in ("sev-snp-guest/v2", "tdx-guest/v1"))
+
+
+def holding(case: Case, **files: bytes) -> Case:
+    """The case with these files and no other."""
+    return replace(case, fields={**case.fields, "files": dict.fromkeys(files)}, altered=files)
+
+
+def word(case: Case, **files: bytes) -> str:
+    return score(holding(case, **files)).word
+
+
+def earlier(name: str, body: bytes) -> bytes:
+    return json.dumps({"format": name, "body": base64.b64encode(body).decode()}).encode()
+
+
+def test_a_report_in_tinfoils_earlier_documents() -> None:
+    case = load("snp/genoa-v3-vcek")
+    report, vcek = case.files["report.bin"], case.files["vcek.pem"]
+    document = earlier(SNP_V2, gzip.compress(report))
+    assert recognise({"x": document}).evidence == SnpEvidence(report=report, endorsements=())
+    assert word(case, x=document, y=vcek) == "accepted"
+    assert word(case, x=document) == "unevaluable"
+    changed = bytearray(report)
+    changed[0x90] ^= 1
+    assert word(case, x=earlier(SNP_V2, gzip.compress(bytes(changed))), y=vcek) == "rejected"
+    composite = replace(case, fields={**case.fields, "tee": "composite"})
+    assert word(composite, x=document, y=vcek) == "accepted"
+    assert word(composite, x=report, y=vcek) == "malformed"
+    names = {field.name for field in explain(document).fields}
+    assert "body.report.measurement" in names
+
+
+def test_a_quote_in_tinfoils_earlier_documents() -> None:
+    case = load("tdx/v5-uptodate")
+    quote = case.files["quote.bin"]
+    assert recognise({"x": earlier(TDX_V1, quote)}).evidence == TdxEvidence(quote=quote)
+    assert word(case, x=earlier(TDX_V1, quote)) == "accepted"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        json.dumps({"format": SNP_V2}).encode(),
+        json.dumps({"format": SNP_V2, "body": "!"}).encode(),
+        earlier(SNP_V2, b"\x1f\x8bnothing"),
+        earlier(SNP_V2, gzip.compress(bytes(1184))[:-4]),
+        earlier(SNP_V2, gzip.compress(bytes(1184)) + b"more"),
+        earlier(SNP_V2, gzip.compress(bytes(MAX_REPORT + 1))),
+        b"[]",
+    ],
+)
+def test_bodies_that_are_none(raw: bytes) -> None:
+    with pytest.raises(MalformedEvidence):
+        tinfoil_report(raw)
+
+
+def test_a_body_of_another_kind() -> None:
+    with pytest.raises(MalformedEvidence, match="Nitro document, neither"):
+        recognise({"x": earlier(TDX_V1, load("aws-nitro/dstack-2025").files["attestation.cbor"])})
+
+
+def test_certificates_as_azures_metadata_service_answers() -> None:
+    case = load("azure-aci/milan-2023-uvm-svn22")
+    folder = shared("evidence", "_roots", "amd")
+    chain = b"".join((folder / f"milan_{name}.pem").read_bytes() for name in ("ask", "ark"))
+    answer = {"vcekCert": case.files["vcek.pem"].decode(), "tcbm": "7308000000000003"}
+    answer |= {"certificateChain": chain.decode(), "cacheControl": "86400"}
+    raw = json.dumps(answer, indent=1).encode()
+    assert identify(raw)[0] is Piece.CERTIFICATES
+    assert len(load_all(bare(raw))) == 3
+    for form in (raw, base64.b64encode(raw)):
+        assert score(replace(case, altered={"vcek.pem": form})).word == "accepted"
+    for odd in ({"vcekCert": 7}, {"vcekCert": ["x"], "certificateChain": "y"}):
+        assert bare(json.dumps(odd).encode()) == json.dumps(odd).encode()
+
+
+def test_responses_in_what_nvidias_tools_print() -> None:
+    case = load("nvidia-nras/v3-single-h100")
+    response = json.loads(case.files["nras_response.json"])
+    printed = {"claims": [], "detached_eat": response, "result_code": 0, "result_message": "Ok"}
+    kept = [["JWT", "eyJhbGciOiJIUzI1NiJ9.e30.AA"], {"REMOTE_GPU_CLAIMS": response}]
+    for form in (printed, kept):
+        document: Any = form
+        assert score(replace(case, altered=as_response(document))).word == "accepted"
+    header = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
+    unsigned = f"{header}.{response[0][1].split('.')[1]}."
+    for inner in ([["JWT", unsigned], response[1]], [response[0], {}]):
+        for document in (
+            printed | {"detached_eat": inner},
+            [["JWT", response[0][1]], {"REMOTE_GPU_CLAIMS": inner}],
+        ):
+            assert score(replace(case, altered=as_response(document))).word == "rejected"
+    both = {"REMOTE_GPU_CLAIMS": response, "REMOTE_SWITCH_CLAIMS": response}
+    for document in ([kept[0], both], [kept[0], {"LOCAL_GPU_CLAIMS": response}]):
+        assert score(replace(case, altered=as_response(document))).word == "malformed"
+
+
+def as_response(document: Any) -> dict[str, bytes]:
+    return {"nras_response.json": json.dumps(document).encode()}
+
+
+def test_several_attestations_are_named_so() -> None:
+    quote = load("tdx/v5-uptodate").files["quote.bin"].hex()
+    one = {"intel_quote": quote, "signing_address": "0x00"}
+    for document in ({"gateway_attestation": one}, {"model_attestations": [one, one]}):
+        raw = json.dumps(document).encode()
+        assert identify(raw)[0] is Piece.SEVERAL and explain(raw).fields
+        with pytest.raises(MalformedEvidence, match="each is a document by itself"):
+            recognise({"x": raw})
+
+
+def test_certificates_that_are_no_part_are_named_as_unused() -> None:
+    root = shared("evidence", "_roots", "aws", "nitro_enclaves_root_g1.pem").read_bytes()
+    document = load("aws-nitro/dstack-2025").files["attestation.cbor"]
+    found = recognise({"document": document, "root": root})
+    assert found.evidence == NitroEvidence(document=document)
+    assert found.unused == ("root",)
