@@ -14,7 +14,16 @@ from .freshness import check_age
 from .keyset import MAX_LIFETIME, Keyset, LoadedModel, Session, Workload
 from .policy import Policy, WorkloadPolicy
 from .sources import AzureVtpm
-from .standalone import AZURE_SNP, AZURE_TDX, CPU_SECTIONS, GPU, SWITCH, appraise_devices, appraise_vtpm
+from .standalone import (
+    AZURE_SNP,
+    AZURE_TDX,
+    CPU_SECTIONS,
+    GPU,
+    MORE_THAN_HARDWARE,
+    SWITCH,
+    appraise_devices,
+    appraise_vtpm,
+)
 from .verdict import Sheet
 
 SESSION_WINDOW = 120  # a key lives 60 s; the rest is for clocks that differ
@@ -149,7 +158,12 @@ def check_devices(
 
 def check_cpu_tee(sheet: Sheet, tee: str, policy: Policy) -> bool:
     """Check that the policy has what it takes to judge this CPU."""
-    known = {name for name, needed in CPU_SECTIONS.items() if all(getattr(policy, n) for n in needed)}
+    known = {
+        name
+        for name, needed in CPU_SECTIONS.items()
+        if all(getattr(policy, n) for n in needed)
+        and not (len(needed) == 1 and any(getattr(policy, n) for n in MORE_THAN_HARDWARE[needed[0]]))
+    }
     return sheet.record(Check.CPU_TEE, tee in known, tee, _listed(known))
 
 

@@ -39,7 +39,7 @@ class BundleCheck(CheckId):
     CPU_TEE = (
         "bundle.cpu-tee",
         "docs/spec/evidence.md, Binding (D)",
-        "the policy has no section for the CPU TEE of this bundle",
+        "the policy has no section for the CPU TEE of this bundle, or also one for a TEE that wraps it",
         "add a section for that TEE to the policy, or use a worker on a TEE the policy names",
     )
     DEVICES = (
@@ -104,8 +104,8 @@ class EvidenceCheck(CheckId):
     POLICY = (
         "evidence.policy",
         "docs/verifying.md",
-        "the policy has no section for this kind of evidence",
-        "add the section that the check names, or use evidence of a kind that the policy accepts",
+        "the policy has no section for this kind of evidence, or has one for what should come with it",
+        "add the section that the check names, or send evidence of a kind that the policy accepts, all of it",
     )
     INPUTS = (
         "evidence.inputs",

@@ -37,6 +37,9 @@ CPU_SECTIONS = {
 }
 """What a bundle may name as its CPU's TEE, and the policy's sections that each needs."""
 
+MORE_THAN_HARDWARE = {"snp": ("azure_vtpm", "azure_aci"), "tdx": ("azure_vtpm",)}
+"""Sections that judge what runs above a CPU's section: under them a report by itself lacks the rest."""
+
 DEVICE_SECTIONS = {GPU: "nvidia_gpu", SWITCH: "nvidia_switch"}
 
 

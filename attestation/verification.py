@@ -12,7 +12,7 @@ from .expected import Expected
 from .freshness import check_age
 from .policy import Policy
 from .sources import Evidence
-from .standalone import FORMS, Form
+from .standalone import FORMS, MORE_THAN_HARDWARE, Form
 from .verdict import Sheet, Verdict
 
 
@@ -94,6 +94,10 @@ def _appraise_bundle(evidence: Any, context: Context, expected: Expected) -> tup
 
 def _check_policy(sheet: Sheet, form: Form, evidence: Evidence, policy: Policy) -> bool:
     needed = form.sections(evidence)
+    asked = MORE_THAN_HARDWARE.get(needed[0], ()) if len(needed) == 1 else ()
+    if more := [f"[{name}]" for name in asked if getattr(policy, name)]:
+        found = f"a {form.name} alone"
+        return sheet.record(Check.POLICY, False, found, f"the evidence that {' or '.join(more)} judges")
     missing = [name for name in needed if not any(getattr(policy, n, None) for n in name.split("|"))]
     found = f"no [{'], ['.join(missing)}]" if missing else f"{form.name}"
     wanted = " and ".join(f"[{name.replace('|', '] or [')}]" for name in needed)

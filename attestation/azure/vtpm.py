@@ -121,8 +121,10 @@ def _required(
             TpmCheck.PCR_DIGEST,
             TpmCheck.PCR_VALUES,
         }
-        if nonce is not None or not rules.allow_missing_nonce:
+        if not rules.allow_missing_nonce:
             required.add(TpmCheck.QUOTE_NONCE)
+    if nonce is not None:  # whoever gives one wants it answered, quote or not
+        required.add(TpmCheck.QUOTE_NONCE)
     return required
 
 
@@ -137,12 +139,12 @@ def _check_quote(sheet: Sheet, evidence: VtpmEvidence, rules: VtpmPolicy, nonce:
     key = evidence.hcl.attestation_key
     found = f"RSA of {key.key_size} bits" if key else "none, or more than one"
     sheet.record(Check.AK, key is not None, found, "one RSA key named HCLAkPub")
-    if evidence.quote is None and rules.allow_missing_quote:
-        return
     quotes = [evidence.quote] if evidence.quote is not None else []
     if quotes and key is not None:
         check_signatures(sheet, quotes, key)
     check_nonce(sheet, quotes, nonce)
+    if not quotes and rules.allow_missing_quote:
+        return
     check_registers(sheet, quotes, evidence.pcrs, rules.pcrs, rules.banks)
 
 

@@ -54,7 +54,9 @@ BANKS = always(
     '["sha256"]',
 )
 UNQUOTED = loosening(
-    "allow_missing_quote", "Do without a quote.", "Registers, boot and freshness are not judged at all."
+    "allow_missing_quote",
+    "Do without a quote.",
+    "Registers, boot and freshness are not judged at all; a nonce that you give fails without a quote.",
 )
 QUOTE_FIELDS: dict[str, Explainer] = {
     "banks": only("banks quoted", empty="banks quoted: none"),

@@ -114,10 +114,10 @@ def appraise(
     sheet = Sheet(subject, _required(evidence, rules, nonce))
     key = _key(evidence)
     _check_key(sheet, evidence, context, rules)  # 1
+    if evidence.quotes and key is not None:
+        check_signatures(sheet, evidence.quotes, key)  # 2
+    check_nonce(sheet, evidence.quotes, nonce)
     if evidence.quotes or not rules.allow_missing_quote:
-        if evidence.quotes and key is not None:
-            check_signatures(sheet, evidence.quotes, key)  # 2
-        check_nonce(sheet, evidence.quotes, nonce)
         check_registers(sheet, evidence.quotes, evidence.pcrs, rules.pcrs, rules.banks)  # 3
     if evidence.log is not None and evidence.quotes:
         check_event_log(sheet, evidence.log, evidence.quotes, evidence.pcrs)
@@ -137,8 +137,10 @@ def _required(evidence: TpmEvidence, rules: TpmPolicy, nonce: bytes | None) -> s
         required.add(Check.AK_ATTRIBUTES)
     if evidence.quotes or not rules.allow_missing_quote:
         required |= {Check.QUOTE_SIGNATURE, Check.QUOTE_BANKS, Check.PCR_DIGEST, Check.PCR_VALUES}
-        if nonce is not None or not rules.allow_missing_nonce:
+        if not rules.allow_missing_nonce:
             required.add(Check.QUOTE_NONCE)
+    if nonce is not None:  # whoever gives one wants it answered, quote or not
+        required.add(Check.QUOTE_NONCE)
     return required | ({Check.EVENT_LOG} if rules.require_event_log else set())
 
 

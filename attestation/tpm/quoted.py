@@ -57,7 +57,7 @@ def check_nonce(sheet: Sheet, quotes: Iterable[SignedQuote], nonce: bytes | None
         sheet.unevaluable(Check.QUOTE_NONCE, "the verifier gave no nonce", "the verifier's nonce")
         return
     same = [hmac.compare_digest(item, nonce) for item in found]
-    listed = ", ".join(sorted({item.hex() or "none" for item in found}))
+    listed = ", ".join(sorted({item.hex() or "none" for item in found})) or "no quote"
     sheet.record(Check.QUOTE_NONCE, bool(same) and all(same), listed, nonce.hex() or "none")
 
 

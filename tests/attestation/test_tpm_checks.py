@@ -170,7 +170,9 @@ def test_a_pinned_attestation_key_is_accepted() -> None:
 def test_no_quote_at_all_is_refused_unless_spelled_out() -> None:
     sheet = judge(evidence(quotes=[]))
     assert {TpmCheck.QUOTE_SIGNATURE, TpmCheck.QUOTE_BANKS, TpmCheck.PCR_DIGEST} <= blocking(sheet)
-    assert accepted(judge(evidence(quotes=[]), rules(banks=None, allow_missing_quote=True)))
+    waived = rules(banks=None, allow_missing_quote=True)
+    assert accepted(judge(evidence(quotes=[]), waived, nonce=None))
+    assert blocking(judge(evidence(quotes=[]), waived)) == {TpmCheck.QUOTE_NONCE}  # a nonce is not forgotten
 
 
 def test_without_a_nonce_the_check_is_unevaluable() -> None:
