@@ -5,8 +5,8 @@ import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +15,22 @@ from typing import Any
 from cryptography import x509
 
 from attestation import (
+    AciEvidence,
     AzureVtpm,
     Collateral,
     DstackDocument,
     GpuEvidence,
     Kind,
+    MaaEvidence,
+    MalformedEvidence,
+    NitroEvidence,
     NrasEvidence,
     Policy,
     Recognised,
+    RimEvidence,
     Roots,
+    SgxEvidence,
+    SnpEvidence,
     TdxEvidence,
     TinfoilDocument,
     TpmQuotes,
@@ -31,16 +38,40 @@ from attestation import (
     recognise,
     verify,
 )
+from attestation.certificates import load_all
 from attestation.importers.tinfoil import Tinfoil
 from attestation.nras import NrasResponse
+from attestation.nvidia.roots import DEVICE_ROOT
+from attestation.pieces import Piece, identify
 from attestation.roots import VENDORS as VENDOR_ROOTS
 from attestation.vendor_collateral import collateral_in
 
 POLICIES = Path(__file__).with_name("evidence_policies.toml")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "evidence"
 VENDORS = {"gcp": "google"}
-NONCES = ("expected_nonce", "expected_nonce_hex", "expected_nonce_b64")
+SUFFIXES = ("", "_hex", "_b64")
+NONCES = tuple(f"expected_nonce{suffix}" for suffix in SUFFIXES)
+BOUND = ("report_data", "user_data", "public_key")
+READ = {"expected_client_nonce", "expected_issuer", *NONCES}
+READ |= {f"expected_{name}{suffix}" for name in BOUND for suffix in SUFFIXES}
 REPORT_DATA = {"snp", "tdx", "sgx", "azure-aci"}
+KINDS: dict[str, tuple[type[Any], ...]] = {
+    "snp": (SnpEvidence,),
+    "tdx": (TdxEvidence,),
+    "sgx": (SgxEvidence,),
+    "nvidia-gpu": (GpuEvidence,),
+    "nvidia-nvswitch": (GpuEvidence,),
+    "nvidia-rim": (RimEvidence,),
+    "nvidia-nras": (NrasEvidence,),
+    "azure-snp-vtpm": (AzureVtpm,),
+    "azure-tdx-vtpm": (AzureVtpm,),
+    "azure-maa": (MaaEvidence,),
+    "azure-aci": (AciEvidence,),
+    "aws-nitro": (NitroEvidence,),
+    "tpm": (TpmQuotes,),
+    "composite": (TinfoilDocument, DstackDocument),
+}
+"""What the files of a case have to be, by TEE: parts of it, or something else, are not what it is about."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +96,21 @@ class Case:
 
     @property
     def at(self) -> datetime:
-        return datetime.fromisoformat(self.fields["expected"]["at_time"])
+        """The case's clock, in UTC if it has no offset; a case without one is judged now."""
+        text = self.fields["expected"].get("at_time")
+        found = datetime.fromisoformat(text) if text else datetime.now(UTC)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     @property
     def files(self) -> dict[str, bytes]:
         names = self.fields.get("files") or [p.name for p in self.folder.iterdir() if p.name != "case.json"]
         return {name: self.altered.get(name) or (self.folder / name).read_bytes() for name in names}
+
+    @property
+    def other_inputs(self) -> dict[str, Any]:
+        """What the case's verifier expects and `verify` takes no value for; claims can be compared."""
+        inputs = self.fields.get("inputs") or {}
+        return {name: value for name, value in inputs.items() if name not in READ}
 
     def find(self, path: str) -> Path | None:
         """`path` in the case's folder or, where shared files lie, under the first base that has it."""
@@ -87,7 +127,7 @@ def cases(directory: Path) -> list[Case]:
 
 def judge(case: Case, change: Callable[[Policy], Policy] = lambda policy: policy) -> Verdict:
     """The public API's verdict on a case, under the policy for it after `change`; or MalformedEvidence."""
-    found = recognise(case.files)
+    found = _recognised(case)
     roots, among_roots = _roots(case)
     collateral = found.collateral.merged(among_roots).merged(_collateral(case))
     inputs = case.fields.get("inputs") or {}
@@ -97,6 +137,19 @@ def judge(case: Case, change: Callable[[Policy], Policy] = lambda policy: policy
     policy = policy_for(case.tee, _supplies(case, found, collateral, given), _numbers(found, inputs))
     judged_by = change(policy).with_roots(roots)
     return verify(found.evidence, collateral, judged_by, **({"nonce": None} | given), now=case.at)
+
+
+def _recognised(case: Case) -> Recognised:
+    """What the case's files hold; MalformedEvidence if that is not evidence of the case's TEE."""
+    found = recognise(case.files)
+    evidence = found.evidence
+    if case.tee == "composite" and Piece.TINFOIL_REPORT in found.pieces.values():
+        return found
+    if case.tee == "composite" and isinstance(evidence, TdxEvidence):  # dstack without devices
+        evidence = DstackDocument(quote=evidence.quote, event_log=evidence.event_log)
+    if not isinstance(evidence, KINDS.get(case.tee, object)):
+        raise MalformedEvidence(f"{type(evidence).__name__} where evidence of {case.tee} belongs")
+    return replace(found, evidence=evidence)
 
 
 def policy_for(tee: str, supplies: Iterable[str], numbers: Mapping[str, str]) -> Policy:
@@ -127,9 +180,9 @@ def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
     if "expected_client_nonce" in inputs:
         nonce = base64.b64decode(inputs["expected_client_nonce"])
     values = {"nonce": nonce}
-    for name in ("report_data", "user_data", "public_key"):
-        text = inputs.get(f"expected_{name}", inputs.get(f"expected_{name}_hex"))
-        values[name] = _octets(text) if text is not None else None
+    for name in BOUND:
+        spelled = (f"expected_{name}{suffix}" for suffix in SUFFIXES)
+        values[name] = next((_octets(inputs[name]) for name in spelled if name in inputs), None)
     if values["report_data"] is not None:
         values["report_data"] = values["report_data"].ljust(64, b"\0")
     return values
@@ -190,25 +243,34 @@ def _roots(case: Case) -> tuple[Roots, Collateral]:
 
     One that lists none is judged by the package's own.
     """
-    anchors: dict[str, dict[str, x509.Certificate]] = {}
+    anchors: dict[str, dict[str, x509.Certificate | bytes]] = {}
     others: dict[str, bytes] = {}
     for name in case.fields.get("roots") or ():
         path = case.find(name)
         if path is None:
             raise FileNotFoundError(name)
-        raw = path.read_bytes()
-        if b"BEGIN CERTIFICATE" not in raw:
-            others[name] = raw
+        kind, content = identify(path.read_bytes())
+        if kind not in (Piece.CERTIFICATES, Piece.INTEL_CHAIN):
+            others[name] = content
             continue
-        vendor = VENDORS.get(path.parent.name, path.parent.name)
-        for index, certificate in enumerate(x509.load_pem_x509_certificates(raw)):
-            stem = path.stem if not index else f"{path.stem}_{index}"
-            anchors.setdefault(vendor, {})[stem] = certificate
+        folder = VENDORS.get(path.parent.name, path.parent.name)
+        for index, item in enumerate(load_all(content)):
+            stem = _stem(item.name) or (f"{path.stem}_{index}" if index else path.stem)
+            for vendor in [folder] if folder in VENDOR_ROOTS else VENDOR_ROOTS:
+                anchors.setdefault(vendor, {})[stem] = item.raw
     if not case.fields.get("roots"):
         return Roots.pinned(VENDOR_ROOTS), Collateral()
     return Roots(names=frozenset({"case"}), anchors=MappingProxyType(anchors), custom=True), (
         collateral_in(others) if others else Collateral()
     )
+
+
+def _stem(name: str) -> str | None:
+    """The stem under which an authority of this common name is looked for, whatever its file is called."""
+    for start, end in (("ARK-", "ark"), ("SEV-VLEK-", "asvk"), ("SEV-", "ask")):
+        if name.startswith(start):
+            return f"{name.removeprefix(start).lower()}_{end}"
+    return {"NVIDIA Device Identity CA": DEVICE_ROOT}.get(name)
 
 
 def _collateral(case: Case) -> Collateral:

@@ -58,10 +58,29 @@ def score(case: Case) -> Score:
     except Exception as error:  # a case that cannot be judged must not hide the others
         return Score(case, "error", f"{type(error).__name__}: {error}")
     if verdict.accepted:
-        return Score(case, "accepted", f"{len(verdict.required)} required checks passed", verdict)
+        asked = _asked(case.other_inputs, verdict.claims)
+        if wrong := [name for name, holds in asked.items() if holds is False]:
+            return Score(case, "rejected", f"not as asked for: {', '.join(wrong)}", verdict)
+        unread = [name for name, holds in asked.items() if holds is None]
+        note = f"; not compared: {', '.join(unread)}" if unread else ""
+        return Score(case, "accepted", f"{len(verdict.required)} required checks passed{note}", verdict)
     reasons = [r for r in verdict.blocking() if r.outcome is not Outcome.NOT_REACHED] or verdict.blocking()
     why = ", ".join(f"{r.subject} {r.check}" for r in reasons)
     return Score(case, "unevaluable" if verdict.unevaluable else "rejected", why, verdict)
+
+
+def _asked(inputs: Mapping[str, Any], claims: Mapping[str, Mapping[str, Any]]) -> dict[str, bool | None]:
+    """Whether a claim is what an input of that name asks for; None where no claim has the name."""
+    found: dict[str, bool | None] = {}
+    for name, value in inputs.items():
+        stem = name.removeprefix("expected_").removesuffix("_hex")
+        stated = [_plain(one[stem]) for one in claims.values() if stem in one]
+        found[name] = _plain(value) in stated if stated else None
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.lower().removeprefix("0x") if isinstance(value, str) else value
 
 
 def _states(claims: Mapping[str, Mapping[str, Any]], name: str, value: Any) -> bool:

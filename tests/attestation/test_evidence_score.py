@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import ssl
 import tomllib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests import evidence_cases
 from tests.evidence_cases import Case, cases, policy_for
-from tests.evidence_score import main, score
+from tests.evidence_score import Score, main, score
 from tests.shared import shared
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "evidence"
@@ -81,6 +82,72 @@ def test_the_entry_that_names_most_of_what_is_supplied_is_taken() -> None:
     assert (plain.count, plain.require_rims, both.require_rims) == (3, False, True)
     with pytest.raises(LookupError):
         policy_for("unheard-of", [], numbers)
+
+
+def by_itself(name: str, folder: Path, **changes: object) -> Score:
+    """A copy of a case in a folder of its own, with other fields."""
+    shared("evidence")
+    (case,) = (one for one in CASES if one.name == name)
+    shutil.copytree(case.folder, folder, dirs_exist_ok=True)
+    (folder / "case.json").chmod(0o600)
+    (folder / "case.json").write_text(json.dumps({**case.fields, **changes}))
+    (found,) = map(score, cases(folder))
+    return found
+
+
+def test_evidence_of_another_kind_or_part_of_it_is_not_what_the_case_is_about(tmp_path: Path) -> None:
+    aci = "azure-aci/milan-2023-uvm-svn22"
+    assert by_itself(aci, tmp_path / "1").word == "accepted"
+    found = by_itself(aci, tmp_path / "2", files={"report.bin": {}, "vcek.pem": {}})
+    assert (found.word, found.why) == ("malformed", "SnpEvidence where evidence of azure-aci belongs")
+    rims = {"driver_rim.swidtag": {}, "vbios_rim.swidtag": {}}
+    assert by_itself("nvidia-gpu/h100-full-rim-match", tmp_path / "3", files=rims).word == "malformed"
+
+
+def test_a_document_without_devices_is_still_judged_as_one(tmp_path: Path) -> None:
+    name = "composite/dstack-tdx-8x-h200"
+    names = ("quote.bin", "event_log.json", "tcb_info.json", "qe_identity.json", "pck_crl.der")
+    files = dict.fromkeys(names)
+    assert by_itself(name, tmp_path / "1", files=files).word == "accepted"
+    other = {"expected_nonce": "00" * 32}
+    assert by_itself(name, tmp_path / "2", files=files, inputs=other).word == "rejected"
+    assert by_itself(name, tmp_path / "3", files=files, inputs={}).word == "unevaluable"
+
+
+def test_roots_of_the_case_itself_whatever_their_form_and_name(tmp_path: Path) -> None:
+    pem = {
+        name: shared("evidence", "_roots", "amd", f"milan_{name}.pem").read_text() for name in ("ark", "ask")
+    }
+    (tmp_path / "chain.pem").write_text(pem["ask"] + pem["ark"])
+    (tmp_path / "x.der").write_bytes(ssl.PEM_cert_to_DER_cert(pem["ark"].strip()))
+    (tmp_path / "y.der").write_bytes(ssl.PEM_cert_to_DER_cert(pem["ask"].strip()))
+    for roots in (["chain.pem"], ["x.der", "y.der"]):
+        assert by_itself("snp/milan-v2-vcek", tmp_path, roots=roots).word == "accepted"
+    assert by_itself("snp/milan-v2-vcek", tmp_path, roots=["y.der"]).word == "rejected"
+
+
+def test_an_attestation_key_without_roots_of_the_case_is_judged_by_the_packages(tmp_path: Path) -> None:
+    assert by_itself("tpm/gce-ak-chain", tmp_path, roots=[]).word == "accepted"
+
+
+def test_clocks_without_an_offset_are_in_utc_and_without_a_clock_it_is_now(tmp_path: Path) -> None:
+    for index, clock in enumerate(("2024-06-01T00:00:00", "2024-06-01")):
+        expected = {"verdict": "pass", "at_time": clock}
+        assert by_itself("snp/milan-v2-vcek", tmp_path / str(index), expected=expected).agrees
+    found = by_itself("nvidia-nras/v3-single-h100", tmp_path / "now", expected={"verdict": "fail"})
+    assert found.agrees and "token nras.validity" in found.why
+
+
+def test_other_inputs_are_compared_with_claims_or_named(tmp_path: Path) -> None:
+    name = "snp/milan-v2-vcek"
+    (case,) = (one for one in CASES if one.name == name)
+    measurement = case.fields["expected"]["claims"]["measurement"]
+    right = by_itself(name, tmp_path / "1", inputs={"expected_measurement": "0x" + measurement.upper()})
+    wrong = by_itself(name, tmp_path / "2", inputs={"expected_measurement_hex": "00" * 48})
+    unread = by_itself(name, tmp_path / "3", inputs={"expected_weather": "fair"})
+    assert [one.word for one in (right, wrong, unread)] == ["accepted", "rejected", "accepted"]
+    assert wrong.why.endswith("expected_measurement_hex")
+    assert unread.why.endswith("not compared: expected_weather")
 
 
 def test_a_folder_without_cases_is_no_success(tmp_path: Path) -> None:
