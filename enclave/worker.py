@@ -334,7 +334,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
     identity = Identity()
     say_how_protected(hardened, identity)
     toll = Toll() if configuration.gpu_toll else None
-    engine = DeviceEngine(ahead=2 if toll else 1)
+    engine = DeviceEngine(ahead=2 if toll else None)
     keeper = _keeper(table, link, engine, toll)
 
     def on_device(configuration: Configuration, files: ModelFiles) -> ErasableEngine:

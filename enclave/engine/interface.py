@@ -229,7 +229,8 @@ class EngineOptions:
     step and exceeds `max_rows`, so that a prompt always makes progress beside the decoding rows; of both,
     premium requests have `premium_share` percent to themselves while they need it. `max_adapters` may be
     loaded, `resident_adapters` of them lie on the device at a time, of rank up to `max_rank`.
-    `dtype` is what the model computes in; `threads` None leaves torch's setting alone.
+    `dtype` is what the model computes in; `threads` None leaves torch's setting alone. `step_seconds` is how
+    long a device that is a process of its own may take for one step before it is given up.
     """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -244,6 +245,7 @@ class EngineOptions:
     resident_adapters: int = 32
     max_rank: int = 64
     threads: int | None = None
+    step_seconds: int = 30
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16", "float16"):
@@ -261,6 +263,8 @@ class EngineOptions:
             raise ValueError("max_adapters must be 0 or more, resident_adapters and max_rank 1 or more")
         if self.threads is not None and self.threads < 1:
             raise ValueError("threads must be 1 or more")
+        if not 1 <= self.step_seconds <= 3600:
+            raise ValueError("step_seconds must be between 1 and 3600")
 
 
 class Engine(Protocol):

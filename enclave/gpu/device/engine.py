@@ -4,8 +4,10 @@ Every call is one command to the device and one reply. Imports no torch.
 """
 
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -55,6 +57,9 @@ from .messages import (
 _log = logging.getLogger(__name__)
 
 DEADLINE: Final = 30.0
+"""Seconds that a device may take for a reply until a model's options say how long a step may take."""
+SHORT_STEP: Final = 0.010
+"""Seconds of a step below which two are asked for ahead ([ADR 0032](docs/adr/0032-two-steps-ahead.md))."""
 LOAD_DEADLINE: Final = 300.0
 STATS_AGE: Final = 0.25
 _ERRORS: Final[dict[str, type[Exception]]] = {
@@ -69,17 +74,26 @@ _T = TypeVar("_T")
 class DeviceEngine:
     """An engine on a device. Implements `Engine`; one thread owns it, but for `prepare`, `attach` and `lost`.
 
-    `deadline` (s) is how long the device may take for a step. When the link breaks, requests in flight end
-    with an error event and new ones raise DeviceLost, until `attach` gives it a link to a device again and
-    what it held is loaded anew. While requests run, `ahead` steps are asked for before the last one's events
-    are handed out, so that the device computes on; with 2, also while messages cross slowly.
+    `deadline` (s) is how long the device may take for a step; None: `step_seconds` of the model's options.
+    When the link breaks, requests in flight end with an error event and new ones raise DeviceLost, until
+    `attach` gives it a link to a device again and what it held is loaded anew. While requests run, `ahead`
+    steps are asked for before the last one's events are handed out, so that the device computes on; with 2,
+    also while messages cross. None: 2 while steps are short, else 1.
     """
 
     def __init__(
-        self, *, deadline: float = DEADLINE, load_deadline: float = LOAD_DEADLINE, ahead: int = 1
+        self,
+        *,
+        deadline: float | None = None,
+        load_deadline: float = LOAD_DEADLINE,
+        ahead: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._deadline, self._load_deadline = deadline, load_deadline
-        self._ahead, self._asked = ahead, 0
+        self._given_deadline, self._load_deadline = deadline, load_deadline
+        self._deadline = DEADLINE if deadline is None else deadline
+        self._ahead, self._clock = ahead, clock
+        self._sent: deque[float] = deque()
+        self._answered, self._pace = 0.0, math.inf
         self._failure: Exception | None = None
         self._lock = threading.RLock()
         self._link: Link | None = None
@@ -107,6 +121,11 @@ class DeviceEngine:
     def silent(self) -> bool:
         """Whether the link was given up because the device did not answer: it needs a reset."""
         return self._silent
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that the device may take for a step."""
+        return self._deadline
 
     @property
     def context_length(self) -> int:
@@ -143,7 +162,8 @@ class DeviceEngine:
         """The link is broken: end the requests in flight. May be called again."""
         with self._lock:
             link, self._link = self._link, None
-            self._ready, self._asked = False, 0
+            self._ready = False
+            self._sent.clear()
             if link is not None:
                 self._cause = why
                 self._why = f"the device was lost ({why}); it is being attested anew, ask again later"
@@ -166,6 +186,7 @@ class DeviceEngine:
             self._loading = True
             try:
                 self._load(LoadModel(files.label, files.sizes, options), files)
+                self._deadline = self._given_deadline or options.step_seconds
                 self._ready = True
             finally:
                 self._loading = False
@@ -217,7 +238,7 @@ class DeviceEngine:
                 try:
                     self._ask(1)
                     self._take_step()
-                    self._ask(self._ahead)
+                    self._ask(self._ahead or (2 if self._pace < SHORT_STEP else 1))
                 except DeviceLost:
                     pass  # what it means for each request is among the unreported events
             events, self._unreported = self._unreported, []
@@ -267,14 +288,16 @@ class DeviceEngine:
 
     def _ask(self, steps: int) -> None:
         """Have `steps` steps asked for, as long as there is a request for them."""
-        while self._ids and self._asked < steps:
-            self._asked += 1
+        while self._ids and len(self._sent) < steps:
+            self._sent.append(self._clock())
             self._exchange(lambda link: link.send(messages.encode(Step()), timeout=self._deadline))
 
     def _take_step(self) -> None:
         """The events of the first step that was asked for and is not answered."""
         reply = self._exchange(lambda link: self._reply(link, None))
-        self._asked -= 1
+        now = self._clock()
+        self._pace = now - max(self._sent.popleft(), self._answered)
+        self._answered = now
         if isinstance(reply, Failed):
             self._failure = _error(reply)  # for `step` to raise, whoever reads it here
         else:
@@ -297,7 +320,7 @@ class DeviceEngine:
         """One command, one reply. Raises the device's error, DeviceLost if the link breaks."""
         with self._lock:
             self._exchange(lambda link: link.send(messages.encode(command), timeout=self._deadline))
-            while self._asked:  # the device answers in order
+            while self._sent:  # the device answers in order
                 self._take_step()
             reply = self._exchange(lambda link: self._reply(link, serve))
         if isinstance(reply, Failed):

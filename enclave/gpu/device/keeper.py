@@ -16,14 +16,12 @@ from enclave.memory import MemoryUnavailable
 from enclave.tee.interface import EvidenceUnavailable
 
 from .attested import TEE, AttestedGpu, attest
-from .engine import DEADLINE, DeviceEngine
+from .engine import DeviceEngine
 
 _log = logging.getLogger(__name__)
 
 ATTACH: Final = 120.0
 ANSWER: Final = 20.0
-BETWEEN_STEPS: Final = 2 * DEADLINE
-"""How long the device may take to answer SPDM in a session (s): it does between two steps."""
 CHECK: Final = 0.2
 PAUSE: Final = 0.5
 LONG_PAUSE: Final = 30.0
@@ -121,9 +119,13 @@ class DeviceKeeper:
         except BaseException:
             session.erase()
             raise
-        self._gpu = AttestedGpu(session, lambda packet: link.exchange_spdm(packet, timeout=BETWEEN_STEPS))
+        self._gpu = AttestedGpu(session, lambda packet: self._exchange_in_session(link, packet))
         self._session = sha256(_LABEL + session.transcript_hash)[:16].hex()
         self._engine.attach(link)
+
+    def _exchange_in_session(self, link: Link, packet: bytes) -> bytes:
+        """The device answers SPDM between two steps: it has the time of two."""
+        return link.exchange_spdm(packet, timeout=2 * self._engine.deadline)
 
     def _link_of(self, session: Session) -> Link:
         """A link under the session's export master secret. Raises LinkBroken, MemoryUnavailable."""

@@ -95,8 +95,8 @@ class EngineServer:
 
     def _obey(self, command: Command) -> Reply:
         match command:
-            case Step():
-                return messages.pack_events(self._running.step())
+            case Step():  # it was asked for before the last request ended, if there is nothing to do
+                return messages.pack_events(self._running.step() if self._running.has_work() else [])
             case Submit(request) | Embed(request):
                 self._running.submit(request)
             case Cancel(number):

@@ -119,7 +119,7 @@ class EchoEngine:
     erased = False
 
     def has_work(self) -> bool:
-        return bool(self.running)
+        return bool(self.running or self.texts)
 
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self.running), steps=self.steps)
@@ -193,7 +193,11 @@ class Bench:
 
 @contextmanager
 def bench(
-    *, identity: GpuIdentity | None = None, connect: bool = True, deadline: float = 5.0
+    *,
+    identity: GpuIdentity | None = None,
+    connect: bool = True,
+    deadline: float | None = 5.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Bench]:
     """A device and a worker that judges it strictly."""
     identity = identity or gpu()
@@ -201,7 +205,7 @@ def bench(
     with Bus.create() as bus, attended(chip) as socket:
         link = ProcessorLink(socket)
         end = BusEnd(bus.descriptors, Side.WORKER)
-        engine = DeviceEngine(deadline=deadline, load_deadline=deadline)
+        engine = DeviceEngine(deadline=deadline, load_deadline=deadline or 5.0, clock=clock)
         rules = Policy.from_toml(device_policy(measurement_digest(CODE)))
         judge = judge_by(rules, SimulatedCollateral(link).current, lambda: NOW)
         resets: list[int] = []

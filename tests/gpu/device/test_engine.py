@@ -16,7 +16,7 @@ from enclave.engine.interface import (
     Overloaded,
     TokenEvent,
 )
-from enclave.gpu.device.engine import DeviceEngine
+from enclave.gpu.device.engine import DEADLINE, SHORT_STEP, DeviceEngine
 from tests.gpu.device.bench import MODEL, MemoryFiles, bench, request, run_out, until
 
 
@@ -179,12 +179,74 @@ def test_the_device_computes_on_while_tokens_are_handed_out() -> None:
         made.engine.load_model(MemoryFiles(), EngineOptions())
         made.engine.submit(request(prompt=(5, 6, 7)))
         (first,) = made.engine.step()
-        until(lambda: made.engines[0].steps == 2)
+        until(lambda: made.engines[0].steps >= 2)
         assert isinstance(first, TokenEvent) and first.token == 5
         made.engine.submit(request("s", prompt=(8,)))  # its reply comes after that of the step under way
         told = [(event.id, event.token) for event in run_out(made.engine) if isinstance(event, TokenEvent)]
         assert [token for name, token in told if name == "r"] == [6, 7, None]
         assert [token for name, token in told if name == "s"] == [8, None]
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.0, 2), (4 * SHORT_STEP, 1)])
+def test_two_steps_are_asked_for_ahead_where_steps_are_short(seconds: float, asked: int) -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        engine, step = made.engines[0], made.engines[0].step
+        engine.step = lambda: (time.sleep(seconds), step())[1]  # type: ignore[method-assign]
+        prompt = tuple(range(5, 25))
+        made.engine.submit(request(prompt=prompt))
+        told = made.engine.step() + made.engine.step()
+        assert len(made.engine._sent) == asked
+        told += run_out(made.engine)
+        assert [event.token for event in told if isinstance(event, TokenEvent)] == [*prompt, None]
+
+
+def test_a_step_that_grows_long_is_followed_by_one_alone() -> None:
+    now = [0.0]
+    with bench(clock=lambda: now[0]) as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.engine.submit(request(prompt=tuple(range(5, 25))))
+        waiting = []
+        for seconds in (0.0, 0.0, 1.0, 1.0, 0.0):
+            now[0] += seconds
+            made.engine.step()
+            waiting.append(len(made.engine._sent))
+        assert waiting == [2, 2, 1, 1, 2]
+
+
+def test_what_is_cancelled_with_two_steps_ahead_says_nothing_more() -> None:
+    with bench() as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.engine.submit(request("gone", prompt=tuple(range(5, 25))))
+        made.engine.submit(request("stays", prompt=(8, 9)))
+        made.engine.step()
+        made.engine.step()
+        assert len(made.engine._sent) == 2
+        made.engine.cancel("gone")
+        rest = run_out(made.engine)
+        assert [event.last for event in rest if event.id == "gone"] == [True]
+        assert [event.token for event in rest if isinstance(event, TokenEvent) and event.id == "stays"][
+            -1
+        ] is None
+
+
+def test_a_step_has_the_time_that_the_models_options_give_it() -> None:
+    with bench(deadline=None) as made:
+        assert made.engine.deadline == DEADLINE
+        made.engine.load_model(MemoryFiles(), EngineOptions(step_seconds=1))
+        assert made.engine.deadline == 1
+        made.engines[0].stuck_now = True
+        made.engine.submit(request())
+        begin = time.monotonic()
+        (event,) = run_out(made.engine)
+        assert isinstance(event, TokenEvent) and "nothing moved" in str(event.error)
+        assert 0.9 < time.monotonic() - begin < 8
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601])
+def test_a_deadline_out_of_bounds_is_refused(seconds: int) -> None:
+    with pytest.raises(ValueError, match="step_seconds"):
+        EngineOptions(step_seconds=seconds)
 
 
 def test_an_end_is_not_followed_by_steps_that_nobody_wants() -> None:
