@@ -17,6 +17,7 @@ SNP, TDX = "sevsnpvm", "tdxvm"
 _DEBUG = {SNP: "x-ms-sevsnpvm-is-debuggable", TDX: "tdx_td_attributes_debug"}
 _MEASUREMENT = {SNP: "x-ms-sevsnpvm-launchmeasurement", TDX: "tdx_mrtd"}
 _VM_DEBUG = ("bootdebug", "hypervisordebug", "kerneldebug")
+_TCB_STATUS, _DEBUG_STATUS = "attester_tcb_status", "dbgstat"  # of the profile for TDX
 _SVN = {"guest": "x-ms-sevsnpvm-guestsvn"}
 
 
@@ -111,6 +112,9 @@ def _check_machine(
         names = [f"x-ms-azurevm-{name}-enabled" for name in _VM_DEBUG]
         flags |= {name: claims[name] for name in names if name in claims}
     odd = [f"{name} is {_text(value)}" for name, value in flags.items() if value is not False]
+    status = isolation.get(_DEBUG_STATUS, claims.get(_DEBUG_STATUS))
+    if status is not None and not _text(status).startswith("disabled"):  # RFC 9711, 4.2.9
+        odd.append(f"{_DEBUG_STATUS} is {_text(status)}")
     _spelled(sheet, Check.DEBUG, odd, rules.allow_debug, "every debug claim false")
     moves = isolation.get("x-ms-sevsnpvm-migration-allowed") if tee == SNP else False
     odd = [] if moves is False else [f"migration-allowed is {_text(moves)}"]
@@ -133,8 +137,12 @@ def _check_listed(
         value = isolation.get(_SVN.get(name, f"x-ms-sevsnpvm-{name}-svn"))
         if type(value) is not int or value < minimum:
             low.append(f"{name} {_text(value)}")
+    status = isolation.get(_TCB_STATUS, claims.get(_TCB_STATUS))
+    if status is not None and _text(status) not in rules.tcb_statuses:
+        low.append(f"status {_text(status)}")
     least = _listed(f"{name} {minimum}" for name, minimum in rules.minimum_svn.items())
-    sheet.record(Check.TCB, not low, _listed(low) if low else "none below", f"at least: {least}")
+    wanted = f"at least: {least}; where a status is told: {_listed(rules.tcb_statuses)}"
+    sheet.record(Check.TCB, not low, _listed(low) if low else "none below", wanted)
 
 
 def _check_bound(

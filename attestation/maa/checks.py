@@ -46,7 +46,7 @@ class MaaCheck(CheckId):
     )
     DEBUG = (
         "maa.debug",
-        f"{_CLAIMS} (is-debuggable, td-attributes-debug, *-debug-enabled)",
+        f"{_CLAIMS} (is-debuggable, td-attributes-debug, dbgstat, *-debug-enabled)",
         "the guest, its boot loader, kernel or hypervisor may be debugged, or the token does not say",
         "run without debugging",
     )
@@ -70,8 +70,8 @@ class MaaCheck(CheckId):
     )
     TCB = (
         "maa.tcb",
-        f"{_CLAIMS} (*-svn); policy (minimum_svn)",
-        "a component's security version is below the policy's minimum, or absent",
+        f"{_CLAIMS} (*-svn, attester_tcb_status); policy (minimum_svn, tcb_statuses)",
+        "a security version is below the policy's minimum, or absent; or Intel's status is not a listed one",
         "update the platform's firmware",
     )
     POLICY_HASH = (

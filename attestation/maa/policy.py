@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from ..dcap.policy import ACCEPTABLE
+from ..dcap.status import TcbStatus
 from ..errors import PolicyError
 from ..section import Section
 
@@ -28,6 +30,7 @@ class MaaPolicy:
     measurements: frozenset[bytes] | None
     policy_hashes: frozenset[str] | None
     minimum_svn: Mapping[str, int]
+    tcb_statuses: frozenset[str]
     max_clock_skew: int
     allow_debug: bool
     allow_migration: bool
@@ -51,6 +54,7 @@ class MaaPolicy:
             measurements=None if any_measurement else section.digests("measurements", 48),
             policy_hashes=None if any_policy else section.texts("policy_hashes"),
             minimum_svn=section.table("minimum_svn", _svns, {}),
+            tcb_statuses=section.choices("tcb_statuses", ACCEPTABLE, [TcbStatus.UP_TO_DATE.value]),
             max_clock_skew=section.integer("max_clock_skew", 0, LONGEST_SKEW, 0),
             allow_debug=section.flag("allow_debug"),
             allow_migration=section.flag("allow_migration"),

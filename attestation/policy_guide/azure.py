@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .dcap import PLATFORM_FIELDS
 from .registers import ANY_PCRS, BANKS, NO_NONCE, PCRS, QUOTE_FIELDS, REPLAY, UNQUOTED, always, skew
 from .words import (
     Guide,
@@ -72,6 +73,14 @@ MAA = Guide(
             weakens="Without a minimum, old firmware with known holes passes.",
             value="{ snpfw = 27, microcode = 86 }",
         ),
+        Key(
+            name="tcb_statuses",
+            type="array of Intel's TCB statuses, without Revoked and Unsupported",
+            default='["UpToDate"]',
+            meaning="Statuses of a TDX platform that are taken, where the token tells one.",
+            weakens="Any other status means that a published hole is open or a mitigation is not configured.",
+            value='["UpToDate"]',
+        ),
         skew("the service's"),
         loosening(
             "trust_collateral_keys",
@@ -101,6 +110,7 @@ MAA = Guide(
             if value
             else left_open("security versions: no minimum")
         ),
+        "tcb_statuses": PLATFORM_FIELDS["tcb_statuses"],
         "max_clock_skew": allowance("seconds that clocks may differ", "clocks may not differ"),
         "allow_debug": flag("a machine that may be debugged passes", "debugging is refused"),
         "allow_migration": flag("a machine that may be migrated passes", "migration is refused"),

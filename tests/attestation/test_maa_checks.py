@@ -136,6 +136,30 @@ def test_a_token_about_a_tdx_machine() -> None:
     assert accepted(judge(token(flat), policy))
 
 
+def test_what_the_profile_for_tdx_says_of_tcb_and_debugging() -> None:
+    tdx: dict[str, Any] = {
+        "x-ms-attestation-type": "tdxvm",
+        "x-ms-compliance-status": "azure-compliant-cvm",
+        "tdx_td_attributes_debug": False,
+        "tdx_mrtd": "ab" * 48,
+    }
+    policy = rules(tees=["tdxvm"], minimum_svn=None)
+    lenient = rules(tees=["tdxvm"], minimum_svn=None, tcb_statuses=["UpToDate", "OutOfDate"])
+    told = {"attester_tcb_status": "UpToDate", "dbgstat": "disabled"}
+    for where in ({"x-ms-isolation-tee": tdx | told}, {"x-ms-isolation-tee": None} | tdx | told):
+        assert accepted(judge(token(claims(**where)), policy))
+    for other in ("OutOfDate", "Revoked", "uptodate", "", 7):
+        made = claims(**({"x-ms-isolation-tee": None} | tdx | told | {"attester_tcb_status": other}))
+        assert blocking(judge(token(made), policy)) == {MaaCheck.TCB}
+        assert accepted(judge(token(made), lenient)) is (other == "OutOfDate")
+    for other in ("enabled", "", False):
+        made = claims(**({"x-ms-isolation-tee": None} | tdx | told | {"dbgstat": other}))
+        assert blocking(judge(token(made), policy)) == {MaaCheck.DEBUG}
+    for wrong in (["Revoked"], ["up to date"], "UpToDate"):
+        with pytest.raises(PolicyError):
+            rules(tcb_statuses=wrong)
+
+
 P384 = ec.generate_private_key(ec.SECP384R1())
 SMALL = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
 
