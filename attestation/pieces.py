@@ -228,7 +228,8 @@ def _json(value: Any) -> Piece:
         case {"outblob": str()}:
             return Piece.TSM_REPORT
         case (
-            {"evidence_list": list()}
+            {"__cmwc_t": str()}
+            | {"evidence_list": list()}
             | {"evidences": list()}
             | {"device_evidence_list": list()}
             | {"evidence": str(), "certificate": str()}

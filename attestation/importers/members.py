@@ -14,8 +14,12 @@ from ..values import sequence
 LISTS = ("evidence_list", "evidences", "device_evidence_list")
 """What an object around a list of device evidence calls it: NVIDIA's services and SDKs, Trustee's agents."""
 
+COLLECTION = "__cmwc_t"
+"""Marks a collection of conceptual messages (draft-ietf-rats-msg-wrap); NVIDIA's has an item a device."""
+
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){256,}")
 _SPACE = " \t\r\n"
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def members(raw: bytes, limit: int) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -36,11 +40,25 @@ def members(raw: bytes, limit: int) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def devices(value: Any, tee: str) -> tuple[DeviceEvidence, ...]:
     """The devices in NVIDIA's list of evidence, or an object around one; MalformedEvidence otherwise."""
-    if isinstance(value, dict) and "evidence" in value:
+    if isinstance(value, dict) and COLLECTION in value:
+        value = [_unwrapped(item) for name, item in value.items() if name != COLLECTION]
+    elif isinstance(value, dict) and "evidence" in value:
         value = [value]
     elif isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
     return tuple(_device(item, tee) for item in sequence(value, "device evidence", MAX_DEVICES))
+
+
+def _unwrapped(item: Any) -> dict[str, str]:
+    """A device's messages, each [media type, base64url], as NVIDIA's lists spell them."""
+    match item:
+        case {"evidence": [str(), str(report), *_], "certificate": [str(), str(chain), *_]}:
+            return {"evidence": _padded(report), "certificate": _padded(chain)}
+    raise MalformedEvidence("an item of a collection has no evidence and certificate of a device")
+
+
+def _padded(text: str) -> str:
+    return text.translate(_URL_SAFE).rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
 
 
 def base64_bytes(value: Any, what: str) -> bytes:

@@ -118,6 +118,29 @@ def test_responses_in_what_nvidias_tools_print() -> None:
         assert score(replace(case, altered=as_response(document))).word == "malformed"
 
 
+def test_devices_in_a_collection_of_conceptual_messages() -> None:
+    case = load("nvidia-gpu/multi-4x-h100-ppcie")
+    ((name, raw),) = case.files.items()
+
+    def message(text: str) -> list[str]:
+        return ["application/x", base64.urlsafe_b64encode(base64.b64decode(text)).decode().rstrip("=")]
+
+    wrapped: dict[str, Any] = {"__cmwc_t": "tag:nvidia.com,2026:x"}
+    for index, item in enumerate(json.loads(raw)):
+        kept = {part: message(item[part]) for part in ("evidence", "certificate")}
+        wrapped[f"gpu_{index}"] = {"__cmwc_t": "y", "hints": ["application/json", "e30"]} | kept
+    document = json.dumps(wrapped).encode()
+    assert recognise({"x": document}).evidence == recognise({"x": raw}).evidence
+    assert score(replace(case, altered={name: document})).word == "accepted"
+    twice = wrapped | {"gpu_9": wrapped["gpu_0"]}
+    assert score(replace(case, altered={name: json.dumps(twice).encode()})).word == "rejected"
+    for odd in (7, {"evidence": ["a"]}, wrapped["gpu_0"] | {"evidence": "AA"}):
+        with pytest.raises(MalformedEvidence):
+            recognise({"x": json.dumps(wrapped | {"gpu_9": odd}).encode()})
+    with pytest.raises(MalformedEvidence):
+        recognise({"x": b'{"__cmwc_t": "tag:nvidia.com,2026:x"}'})
+
+
 def as_response(document: Any) -> dict[str, bytes]:
     return {"nras_response.json": json.dumps(document).encode()}
 
