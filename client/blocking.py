@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from attestation import Policy, Verdict
 
@@ -46,6 +47,15 @@ class Loop:
             if close is not None and not self._loop.is_closed():
                 self.run(close())
 
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in this loop's thread."""
+        return threading.current_thread() is self._thread
+
+    def stop_after(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, then stop the thread. Returns at once."""
+        self._loop.create_task(work).add_done_callback(lambda _: self._loop.stop())
+
     def close(self) -> None:
         """Stop the thread and close the loop."""
         if self._loop.is_closed():
@@ -55,6 +65,45 @@ class Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class Leavable(Protocol):
+    """An answer that is being read."""
+
+    async def aclose(self) -> None:
+        """Leave early."""
+
+
+class Ending:
+    """Closes `client` and stops `loop` once nobody has `owner` any more, at exit at the latest, or when told.
+
+    Answers that are still being read are left first.
+    """
+
+    def __init__(self, owner: object, client: AsyncClient, loop: Loop) -> None:
+        self._answers: weakref.WeakSet[Leavable] = weakref.WeakSet()
+        self._finalize = weakref.finalize(owner, _end, client, loop, self._answers)
+
+    def begun(self, answer: Leavable) -> None:
+        """An answer is being read."""
+        self._answers.add(answer)
+
+    def now(self) -> None:
+        """Close now, once."""
+        self._finalize()
+
+
+def _end(client: AsyncClient, loop: Loop, answers: "weakref.WeakSet[Leavable]") -> None:
+    async def leave_all() -> None:
+        for answer in list(answers):
+            await answer.aclose()
+        await client.aclose()
+
+    if loop.is_own_thread:  # the garbage collector may have found the owner there, where nothing may block
+        loop.stop_after(leave_all())
+        return
+    loop.run(leave_all())
+    loop.close()
 
 
 class _Exhausted(Exception):
@@ -71,7 +120,8 @@ async def _next(source: AsyncIterator[T]) -> T:
 class BlockingStream(Iterator[str]):
     """`AnswerStream` for callers without an event loop."""
 
-    def __init__(self, answer: AnswerStream, pieces: Generator[str]) -> None:
+    def __init__(self, answer: AnswerStream, pieces: Generator[str], client: "Client") -> None:
+        self._client = client  # which is closed when nobody has it
         self._answer = answer
         self._pieces = pieces
 
@@ -94,6 +144,7 @@ class Client:
     def __init__(self, url: str, policy: Policy, **options: Any) -> None:
         self._client = AsyncClient(url, policy, **options)
         self._loop = Loop()
+        self._ending = Ending(self, self._client, self._loop)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -119,7 +170,8 @@ class Client:
     ) -> "BlockingStream":
         """The answer piece by piece; see `AsyncClient.stream`."""
         answer = self._client.stream(messages, model=model, receipt=receipt, **options)
-        return BlockingStream(answer, self._loop.iterate(answer))
+        self._ending.begun(answer)
+        return BlockingStream(answer, self._loop.iterate(answer), self)
 
     def parse(self, messages: Messages, shape: type[T], *, model: str | None = None, **options: Any) -> T:
         """The answer as an object of `shape`; see `AsyncClient.parse`."""
@@ -130,9 +182,8 @@ class Client:
         return self._loop.run(self._client.embed(texts, model=model))
 
     def close(self) -> None:
-        """Close the connections and stop the thread."""
-        self._loop.run(self._client.aclose())
-        self._loop.close()
+        """Close the connections and stop the thread. Otherwise that is done when nobody has the client."""
+        self._ending.now()
 
     def __enter__(self) -> Self:
         return self

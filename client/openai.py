@@ -15,7 +15,7 @@ import httpx2
 from attestation import Policy
 from sealing import bhttp
 
-from .blocking import Loop
+from .blocking import Ending, Loop
 from .channel import Response
 from .receipts import RECEIPTED, Proof, ReceiptedBody
 from .sdk import AsyncClient
@@ -61,6 +61,7 @@ class SealedTransport(httpx2.BaseTransport):
         self._netloc = urlsplit(url).netloc
         self._told = on_receipt
         self._loop = Loop()
+        self._ending = Ending(self, self._client, self._loop)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Seal, send, open. A request for another host is refused."""
@@ -68,14 +69,13 @@ class SealedTransport(httpx2.BaseTransport):
         exchange, tell = begin(self._client, request, self._netloc, body, self._told)
         response = self._loop.run(_enter(exchange))
         pieces = ReceiptedBody(response, body, tell) if tell else response.body
-        return httpx2.Response(
-            response.status, headers=list(response.headers), stream=_Body(pieces, exchange, self._loop)
-        )
+        stream = _Body(pieces, exchange, self._loop, self)
+        self._ending.begun(stream)
+        return httpx2.Response(response.status, headers=list(response.headers), stream=stream)
 
     def close(self) -> None:
-        """Close the connections and stop the thread."""
-        self._loop.run(self._client.aclose())
-        self._loop.close()
+        """Close the connections and stop the thread. Otherwise that is done when nobody has the client."""
+        self._ending.now()
 
 
 class _AsyncBody(httpx2.AsyncByteStream):
@@ -93,8 +93,14 @@ class _AsyncBody(httpx2.AsyncByteStream):
 
 class _Body(httpx2.SyncByteStream):
     def __init__(
-        self, pieces: AsyncIterator[bytes], exchange: AbstractAsyncContextManager[Response], loop: Loop
+        self,
+        pieces: AsyncIterator[bytes],
+        exchange: AbstractAsyncContextManager[Response],
+        loop: Loop,
+        transport: SealedTransport,
     ) -> None:
+        self._transport = transport  # which is closed when nobody has it
+        self._left = False
         self._pieces = pieces
         self._exchange = exchange
         self._loop = loop
@@ -103,7 +109,14 @@ class _Body(httpx2.SyncByteStream):
         return self._loop.iterate(self._pieces)
 
     def close(self) -> None:
-        self._loop.run(_leave(self._pieces, self._exchange))
+        if not self._left:  # else the loop may be gone too
+            self._loop.run(self.aclose())
+
+    async def aclose(self) -> None:
+        """Leave early, once."""
+        if not self._left:
+            self._left = True
+            await _leave(self._pieces, self._exchange)
 
 
 def begin(

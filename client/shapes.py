@@ -6,11 +6,19 @@ pydantic is imported when first needed: a base install does without it.
 import base64
 import binascii
 import struct
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
 
 from .errors import BrokenAnswer, ShapeMismatch
 
 T = TypeVar("T")
+_MOST_NAMED: Final = 5
+_BOUNDS: Final = {
+    "integer": {"minimum", "maximum"},
+    "number": {"minimum", "maximum", "multipleof"},
+    "string": {"maxlength"},
+    "array": {"maxitems"},
+}
 
 
 def response_format(shape: type[T]) -> dict[str, Any]:
@@ -25,7 +33,7 @@ def typed(shape: type[T], text: str, finish_reason: str) -> T:
     from pydantic import ValidationError
 
     if finish_reason == "length":
-        raise ShapeMismatch("the answer was cut off before its end; raise max_tokens")
+        raise ShapeMismatch(f"the answer was cut off before its end; {_ways_out(shape)}")
     try:
         value: T = _adapter(shape).validate_json(text)
     except ValidationError as error:
@@ -41,6 +49,43 @@ def vector(spelled: Any) -> tuple[float, ...]:
         return struct.unpack(f"<{len(raw) // 4}f", raw)
     except (TypeError, binascii.Error, struct.error):
         raise BrokenAnswer("an embedding is not base64 of float32") from None
+
+
+def _ways_out(shape: type[Any]) -> str:
+    """What to do about an answer without an end: the parts of `shape` that a model may never end, bounded."""
+    endless = sorted(set(_endless(_adapter(shape).json_schema(), "")))
+    if not endless:
+        return "raise max_tokens"
+    more = ", ..." if len(endless) > _MOST_NAMED else ""
+    named = ", ".join(endless[:_MOST_NAMED]) + more
+    return (
+        f"raise max_tokens, or bound what a model may never end, here {named}: Field(ge=..., le=...) for"
+        " whole numbers, multiple_of besides for others, max_length for texts and lists"
+    )
+
+
+def _endless(schema: Any, where: str) -> Iterator[str]:
+    """Where in a JSON Schema that pydantic wrote a value has no longest form."""
+    if not isinstance(schema, dict):
+        return
+    fixed = "enum" in schema or "const" in schema
+    if not fixed and schema.get("type") in _BOUNDS and not _BOUNDS[schema["type"]] <= _bounded(schema):
+        yield where or "the whole"
+    for name, inner in {**schema.get("properties", {}), **schema.get("$defs", {})}.items():
+        yield from _endless(inner, f"{where}/{name}")
+    for inner in (
+        schema.get("items"),
+        schema.get("additionalProperties"),
+        *schema.get("prefixItems", ()),
+        *schema.get("anyOf", ()),
+    ):
+        yield from _endless(inner, where)
+
+
+def _bounded(schema: dict[str, Any]) -> set[str]:
+    """Which of the bounds a schema has; an exclusive one is one, and a format or pattern is taken for one."""
+    names = {name.removeprefix("exclusive").lower() for name in schema}
+    return names | ({"maxlength"} if names & {"format", "pattern"} else set())
 
 
 def _place(path: tuple[int | str, ...]) -> str:

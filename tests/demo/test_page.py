@@ -25,6 +25,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+NO_NUMBERS = (b"true", b"false", b"0.0", b"1.0", b"-1", b"99", b"1e400", b"NaN", b"null", b"[0]", b'"0"')
+NO_NAMES = (b"[]", b"null", b"true", b'"east"', b'"\\ud800"')
 HOSTILE = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
 
 
@@ -156,7 +158,24 @@ async def test_other_sites_can_neither_look_nor_order(page: tuple[Page, Still]) 
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b'{"trial": "none"}', b'{"trial": 1}', b'{"trial": ["wire"]}']
+    "body",
+    [
+        *(b"", b"[]", b"{", b"null", b"7", b"\xff", b"[" * 4000, b'{"a":' * 800, b"1" * 4096),
+        *(
+            b'{"trial": "none"}',
+            b'{"trial": 1}',
+            b'{"trial": ["wire"]}',
+            b'{"trial": null}',
+            b'{"trial": {}}',
+        ),
+        *(b'{"number": true}', b'{"hospital": "north"}', b'{"hospital": "north", "number": "0"}'),
+        *(b'{"hospital": "north", "number": %s}' % number for number in NO_NUMBERS),
+        *(
+            b'{"hospital": %s, "number": 0}' % name
+            for name in (b"[]", b"null", b"true", b'"east"', b'"\\ud800"')
+        ),
+    ],
+    ids=lambda body: repr(body[:40]),
 )
 async def test_orders_that_are_none_are_refused(page: tuple[Page, Still], body: bytes) -> None:
     headers = {"origin": origin(page[0]), "content-type": "application/json"}
@@ -245,3 +264,49 @@ async def test_in_a_browser(page: tuple[Page, Still], browser: Any, width: int, 
     await view.wait_for_timeout(300)
     assert director.ordered == ["splice"]
     assert faults == []
+
+
+@pytest.mark.parametrize("path", ["attack", "ask"])
+async def test_a_refusal_says_what_may_be_ordered(page: tuple[Page, Still], path: str) -> None:
+    headers = {"origin": origin(page[0]), "content-type": "application/json"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(page[0].url + path, headers=headers, data=b'{"number": true}') as response,
+    ):
+        text = await response.text()
+    assert response.status == 400 and ("north 0 to " in text if path == "ask" else "wire" in text)
+
+
+async def raw(page: Page, request: bytes) -> bytes:
+    """The status line of the answer to bytes that no client library sends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(origin(page).rsplit(":", 1)[1]))
+    writer.write(request)
+    line = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    return line
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /%ff%fe/events HTTP/1.1\r\nhost: {host}\r\n\r\n",
+        b"GET /\xff/events HTTP/1.1\r\nhost: {host}\r\n\r\n",
+        b"GET /{token}/%00 HTTP/1.1\r\nhost: {host}\r\n\r\n",
+        b"GET /{token}/ HTTP/1.1\r\nhost: {host}\r\norigin: \xff\r\n\r\n",
+        b"GET /{token}/ HTTP/1.1\r\n\r\n",
+        b"PUT /{token}/ask HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\ncontent-length: 0\r\n\r\n",
+        b"POST /{token}/ask HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\ncontent-type: ;;;\xff\r\n"
+        b"content-length: 2\r\n\r\n{{}}",
+        b"POST /{token}/ask HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\ncontent-length: 9000\r\n"
+        b"content-type: application/json\r\n\r\n" + b" " * 9000,
+        b"POST /{token}/ask HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\ncontent-length: 9\r\n"
+        b"content-type: application/json\r\ncontent-encoding: gzip\r\n\r\nnot gzip!",
+    ],
+    ids=lambda text: repr(text[:24]),
+)
+async def test_no_request_is_an_error_of_the_page(page: tuple[Page, Still], request_: bytes) -> None:
+    host = origin(page[0]).removeprefix("http://").encode()
+    token = page[0].url.rstrip("/").rsplit("/", 1)[1].encode()
+    filled_in = request_.replace(b"{host}", host).replace(b"{token}", token).replace(b"{{}}", b"{}")
+    assert (await raw(page[0], filled_in)).split(b" ")[1][:1] == b"4"
+    assert page[1].ordered == []

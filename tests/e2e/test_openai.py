@@ -1,6 +1,9 @@
 """The real openai package, sync and async, streaming and not, over the sealed channel."""
 
 import asyncio
+import gc
+import subprocess
+import sys
 
 import openai
 import pytest
@@ -8,8 +11,9 @@ import pytest
 from attestation import Rejected
 from client.openai import async_http_client, http_client
 from client.receipts import Proof
+from cloister import Client
 from sealing import bhttp
-from tests.running import RunningWorker
+from tests.running import ROOT, RunningWorker
 
 QUESTION = [{"role": "user", "content": "What is remote attestation?"}]
 
@@ -201,3 +205,50 @@ async def test_async_streams_come_with_receipts(worker: RunningWorker) -> None:
     (proof,) = proofs
     assert proof.receipt.adapter is not None
     assert proof.receipt.adapter.name == "sailor"
+
+
+UNCLOSED = {
+    "openai": """
+from openai import OpenAI
+client = OpenAI(base_url=f"{url}/v1", api_key="none", http_client=cloister.http_client(url, policy))
+assert client.models.list().data
+""",
+    "openai, forgotten": """
+import gc
+from openai import OpenAI
+client = OpenAI(base_url=f"{url}/v1", api_key="none", http_client=cloister.http_client(url, policy))
+assert client.models.list().data
+del client
+gc.collect()
+time.sleep(0.2)
+""",
+    "in the middle of an answer": """
+stream = cloister.Client(url, policy).stream("What is remote attestation?", temperature=0)
+print(next(stream))
+""",
+    "openai, in the middle of an answer": """
+from openai import OpenAI
+client = OpenAI(base_url=f"{url}/v1", api_key="none", http_client=cloister.http_client(url, policy))
+def begin():
+    question = [{"role": "user", "content": "What is remote attestation?"}]
+    stream = client.chat.completions.create(model="faq", messages=question, stream=True)
+    print(next(iter(stream)))
+begin()
+""",
+}
+
+
+@pytest.mark.parametrize("name", UNCLOSED)
+def test_a_client_that_nobody_closes_says_nothing_at_the_end(worker: RunningWorker, name: str) -> None:
+    before = f"import time, cloister\nurl = {worker.url!r}\n"
+    before += f"policy = cloister.Policy.from_file({str(worker.policy_file)!r})\n"
+    command = [sys.executable, "-c", before + UNCLOSED[name]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_answer_keeps_its_client_while_it_is_read(worker: RunningWorker) -> None:
+    pieces = Client(worker.url, worker.policy).stream("What is remote attestation?", temperature=0)
+    first = next(pieces)
+    gc.collect()
+    assert len(first + "".join(pieces)) > 20

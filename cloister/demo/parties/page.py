@@ -81,7 +81,7 @@ class Page:
         origin = request.headers.get("origin")
         allowed = (
             request.headers.get("host") == self._origin.removeprefix("http://")
-            and hmac.compare_digest(given.encode(), self._token.encode())
+            and hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
             and (origin == self._origin if request.method == "POST" else origin in (None, self._origin))
             and request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
         )
@@ -116,17 +116,19 @@ class Page:
 
     async def _attack(self, request: web.Request) -> web.Response:
         table = await _body(request)
-        if table is None or table.get("trial") not in list(Trial):
-            return web.Response(status=400, text="no such attack", headers=HEADERS)
-        return self._order(self._director.attack(Trial(table["trial"])))
+        trial = table.get("trial") if table else None
+        if not isinstance(trial, str) or trial not in list(Trial):
+            return _refused(f'no such attack: {{"trial": ...}} is one of {", ".join(Trial)}')
+        return self._order(self._director.attack(Trial(trial)))
 
     async def _ask(self, request: web.Request) -> web.Response:
         table = await _body(request) or {}
-        known = [(q["hospital"], q["number"]) for q in _questions()]
-        wanted = (table.get("hospital"), table.get("number"))
-        if wanted not in known:
-            return web.Response(status=400, text="no such question", headers=HEADERS)
-        return self._order(self._director.ask(str(wanted[0]), int(str(wanted[1]))))
+        hospital, number = table.get("hospital"), table.get("number")
+        named = isinstance(hospital, str) and type(number) is int  # in Python, true and 1.0 are 1
+        if not named or (hospital, number) not in [(q["hospital"], q["number"]) for q in _questions()]:
+            known = ", ".join(f"{name} 0 to {len(ward.questions) - 1}" for name, ward in WARDS.items())
+            return _refused(f'no such question: {{"hospital": ..., "number": ...}} is one of {known}')
+        return self._order(self._director.ask(str(hospital), int(str(number))))
 
     def _order(self, work: Any) -> web.Response:
         if self._director.state.step != "ready" or self._director.state.busy:
@@ -150,9 +152,13 @@ async def _body(request: web.Request) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(await request.read())
-    except ValueError:
+    except (ValueError, RecursionError, web.RequestPayloadError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _refused(text: str) -> web.Response:
+    return web.Response(status=400, text=text, headers=HEADERS)
 
 
 def _questions() -> list[dict[str, Any]]:
