@@ -62,6 +62,7 @@ class Piece(StrEnum):
     OCSP = "OCSP response"
     TCB_INFO = "Intel TCB info"
     QE_IDENTITY = "Intel enclave identity"
+    QUOTE_COLLATERAL = "collateral of an Intel quote"
     KEY_SET = "key set"
     PUBLIC_KEY = "public key"
     TEXT = "text"
@@ -240,6 +241,8 @@ def _json(value: Any) -> Piece:
             return Piece.NRAS
         case [{"imr": _}, *_]:
             return Piece.EVENT_LOG
+        case {"tcb_info": str(), "tcb_info_signature": str(), "qe_identity": str()}:
+            return Piece.QUOTE_COLLATERAL
         case {"keys": list()}:
             return Piece.KEY_SET
         case {"tcbInfo": _}:

@@ -7,11 +7,21 @@ from . import certificates
 from .collateral import Collateral, Kind
 from .encoding import strict_json
 from .errors import MalformedEvidence
+from .importers.quote_collateral import parts
 from .pieces import MAX_FILE, Piece, identify
 
 P = Piece
 Pieces = Mapping[Piece, list[bytes]]
-COLLATERAL = {P.CRL, P.OCSP, P.TCB_INFO, P.QE_IDENTITY, P.KEY_SET, P.RIM, P.INTEL_CHAIN}
+COLLATERAL = {
+    P.CRL,
+    P.OCSP,
+    P.TCB_INFO,
+    P.QE_IDENTITY,
+    P.QUOTE_COLLATERAL,
+    P.KEY_SET,
+    P.RIM,
+    P.INTEL_CHAIN,
+}
 
 
 def collateral_in(files: Mapping[str, bytes]) -> Collateral:
@@ -22,6 +32,14 @@ def collateral_in(files: Mapping[str, bytes]) -> Collateral:
     return collateral_of(pieces).merged(certified)
 
 
+def of_a_quote(raw: bytes) -> bool:
+    """Whether `raw` is all of a quote's collateral in one document."""
+    try:
+        return identify(raw)[0] is P.QUOTE_COLLATERAL
+    except MalformedEvidence:
+        return False
+
+
 def sort_pieces(files: Mapping[str, bytes]) -> tuple[dict[str, Piece], dict[Piece, list[bytes]]]:
     """Each file's kind by name, and the contents by kind, in the order of the names; MalformedEvidence."""
     kinds: dict[str, Piece] = {}
@@ -29,9 +47,11 @@ def sort_pieces(files: Mapping[str, bytes]) -> tuple[dict[str, Piece], dict[Piec
     for name, raw in sorted(files.items()):
         try:
             kinds[name], content = identify(raw)
+            held = map(identify, parts(content)) if kinds[name] is P.QUOTE_COLLATERAL else ()
+            for kind, inner in ((kinds[name], content), *held):
+                pieces.setdefault(kind, []).append(inner)
         except MalformedEvidence as error:
             raise MalformedEvidence(f"{name}: {error}") from None
-        pieces.setdefault(kinds[name], []).append(content)
     return kinds, pieces
 
 

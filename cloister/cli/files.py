@@ -7,7 +7,7 @@ import typer
 
 from attestation import Collateral, MalformedEvidence, Policy, PolicyError
 from attestation.collateral_store import read_bundle
-from attestation.vendor_collateral import collateral_in
+from attestation.vendor_collateral import collateral_in, of_a_quote
 
 MAX_FILE = 16 * 1024 * 1024
 TOKEN_START = "eyJ"  # noqa: S105
@@ -26,13 +26,16 @@ def read_sources(sources: list[str]) -> dict[str, bytes]:
 
 
 def read_collateral(paths: list[Path]) -> Collateral:
-    """The collateral in bundles (`cloister collateral export`) and folders of the vendors' own files."""
+    """The collateral in bundles (`cloister collateral export`), in folders of the vendors' own files, and
+    in the one file that verification libraries make of a quote's.
+    """
     found = Collateral()
     for path in paths:
         if path.is_dir():
             found = found.merged(collateral_in({str(item): _read(item) for item in _entries(path)}))
-        else:
-            found = found.merged(read_bundle(_read(path)))
+            continue
+        raw = _read(path)
+        found = found.merged(collateral_in({str(path): raw}) if of_a_quote(raw) else read_bundle(raw))
     return found
 
 

@@ -4,17 +4,21 @@ import base64
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attestation import MalformedEvidence, NitroEvidence, SnpEvidence, TdxEvidence, recognise
+from attestation import Kind, MalformedEvidence, NitroEvidence, SnpEvidence, TdxEvidence, recognise
 from attestation.bare import bare
 from attestation.certificates import load_all
 from attestation.explain import explain
+from attestation.importers.members import members
+from attestation.importers.quote_collateral import SIGNED
 from attestation.importers.tinfoil import MAX_REPORT
 from attestation.importers.tinfoil import report as tinfoil_report
 from attestation.pieces import Piece, identify
+from cloister.cli.files import read_collateral
 from tests.attestation.test_forms import load
 from tests.evidence_cases import Case
 from tests.evidence_score import score
@@ -116,6 +120,41 @@ def test_responses_in_what_nvidias_tools_print() -> None:
     both = {"REMOTE_GPU_CLAIMS": response, "REMOTE_SWITCH_CLAIMS": response}
     for document in ([kept[0], both], [kept[0], {"LOCAL_GPU_CLAIMS": response}]):
         assert score(replace(case, altered=as_response(document))).word == "malformed"
+
+
+def quote_collateral() -> dict[str, str]:
+    """Intel's files for tdx/v4-uptodate in one object, the signed parts as the text that was signed."""
+    folder = shared("evidence", "_collateral", "intel", "2025-06_b0c06f000000_tdx")
+    roots = shared("evidence", "_roots", "intel")
+    found = {"root_ca_crl": (roots / "root_ca_crl_2025-03-20.der").read_bytes().hex()}
+    found["pck_crl"] = base64.b64encode((folder / "pck_crl.der").read_bytes()).decode()
+    for name, member in SIGNED.items():
+        _, spans = members((folder / f"{name}.json").read_bytes(), 1 << 20)
+        found[name] = spans[member].decode()
+        found[f"{name}_signature"] = json.loads(spans["signature"])
+        found[f"{name}_issuer_chain"] = (roots / "tcb_signing_chain_2025.pem").read_text()
+    return found
+
+
+def test_collateral_of_a_quote_in_one_document(tmp_path: Path) -> None:
+    case = load("tdx/v4-uptodate")
+    quote, document = case.files["quote.bin"], quote_collateral()
+
+    def given(**changes: Any) -> str:
+        raw = json.dumps(document | changes, indent=1).encode()
+        bare_case = replace(case, fields={**case.fields, "collateral": None})
+        return word(bare_case, quote=quote, beside=raw)
+
+    assert given() == "accepted"
+    assert recognise({"q": quote, "c": json.dumps(document).encode()}).unused == ()
+    assert given(pck_crl="") == "unevaluable"
+    assert given(tcb_info=document["tcb_info"].replace("OutOfDate", "UpToDate")) == "rejected"
+    assert given(tcb_info_signature=document["qe_identity_signature"]) == "rejected"
+    for odd in ({"tcb_info": "[]"}, {"tcb_info": "{"}, {"qe_identity_signature": 7}, {"root_ca_crl": "!"}):
+        assert given(**odd) == "malformed"
+    file = tmp_path / "collateral.json"
+    file.write_text(json.dumps(document))
+    assert read_collateral([file]).of(Kind.INTEL_TCB_INFO)
 
 
 def test_devices_in_a_collection_of_conceptual_messages() -> None:
