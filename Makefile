@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= enclave,broker,openai,azure,nvidia,dev
 PIP_FLAGS := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL),)
 
-.PHONY: demo parties test test-slow test-vllm check lint bench clean
+.PHONY: demo parties test test-slow test-gpu test-vllm check lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/cloister demo
@@ -21,6 +21,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# On a machine with a CUDA device: what needs one, then the engine's tests with the engine on it.
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest -m gpu
+	CLOISTER_TEST_DEVICE=cuda $(BIN)/python -m pytest -m "not slow and not vllm" tests/engine
 
 # VLLM_PYTHON is the python of an environment that has vLLM, see docs/vllm.md.
 test-vllm: $(STAMP)

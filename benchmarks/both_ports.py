@@ -1,7 +1,9 @@
 """One worker on two ports, for comparison: its gateway on one, its API app in plaintext on the other.
 
 Both share the engine, its thread and the event loop. The security processor runs on a thread of this process:
-what it measures does not matter here. `python -m benchmarks.both_ports POLICY_FILE`
+what it measures does not matter here.
+
+    python -m benchmarks.both_ports POLICY_FILE [MODEL_DIRECTORY [ENGINE_OPTION=VALUE ...]]
 """
 
 import asyncio
@@ -13,8 +15,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from enclave.configuration import SOFTWARE, Configuration
-from enclave.engine.interface import EngineOptions
+from enclave.configuration import SOFTWARE, Configuration, engine_options
 from enclave.gateway.plain import Application
 from enclave.gpu.device.attested import unjudged
 from enclave.gpu.device.firmware import responder
@@ -64,11 +65,11 @@ async def both(worker: Worker) -> None:
 
 def main() -> None:
     """Build the worker, write its policy, serve."""
-    configuration = Configuration(model=MODEL, name="faq", engine=EngineOptions(threads=1))
-    policy = policy_for(
-        MEASUREMENT, measurement_digest(MEASUREMENT), software=SOFTWARE, models={"faq": model_root(MODEL)}
-    )
-    Path(sys.argv[1]).write_text(policy)
+    policy, model, options = Path(sys.argv[1]), Path((*sys.argv, MODEL)[2]), sys.argv[3:]
+    engine = engine_options(["threads=1", *options])
+    configuration = Configuration(model=model, name="faq", engine=engine, insecure_gpu=engine.device != "cpu")
+    measured = measurement_digest(MEASUREMENT)
+    policy.write_text(policy_for(MEASUREMENT, measured, software=SOFTWARE, models={"faq": model_root(model)}))
     gpu = GpuIdentity(MEASUREMENT)
     attested = unjudged(responder(gpu).respond)
     cpu = link(gpu)

@@ -3,7 +3,7 @@
 One server process has both sides: the gateway on one port, its API app in plaintext on another, the same
 engine and event loop behind them (benchmarks/both_ports.py). Times are wall; ratios are within one run.
 
-    python -m benchmarks.overhead [--rounds N] [--json FILE]
+    python -m benchmarks.overhead [--rounds N] [--json FILE] [--model DIRECTORY] [--engine NAME=VALUE ...]
 """
 
 import asyncio
@@ -17,10 +17,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from attestation import Policy
+from benchmarks.both_ports import MODEL
 from benchmarks.report import Figure, at_least, at_most, parser, publish
 from client.events import event_data
 from client.sdk import AsyncClient
@@ -156,11 +158,11 @@ async def cold_and_warm(url: str, policy: Policy) -> list[Figure]:
 
 
 @contextlib.contextmanager
-def worker() -> Iterator[tuple[str, str, Policy]]:
-    """The server: (sealed URL, plain URL, policy)."""
+def worker(*served: str) -> Iterator[tuple[str, str, Policy]]:
+    """The server: (sealed URL, plain URL, policy). `served`: a model and engine options, if not the usual."""
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "worker.toml"
-        command = [sys.executable, "-m", "benchmarks.both_ports", str(policy)]
+        command = [sys.executable, "-m", "benchmarks.both_ports", str(policy), *served]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             yield _url(process), _url(process), Policy.from_file(policy)
@@ -178,9 +180,9 @@ def _url(process: "subprocess.Popen[str]") -> str:
     return line.split()[-1]
 
 
-async def run(rounds: int) -> list[Figure]:
+async def run(rounds: int, served: tuple[str, ...] = ()) -> list[Figure]:
     """All figures."""
-    with worker() as (url, plain_url, policy):
+    with worker(*served) as (url, plain_url, policy):
         figures = await cold_and_warm(url, policy)
         async with AsyncClient(url, policy) as client, aiohttp.ClientSession() as session:
             through, direct = sealed(client), plain(session, plain_url)
@@ -193,8 +195,12 @@ async def run(rounds: int) -> list[Figure]:
 
 def main() -> None:
     """Measure and publish."""
-    options = parser(__doc__ or "", rounds=11).parse_args()
-    publish("overhead", asyncio.run(run(options.rounds)), options.json)
+    options: Any = parser(__doc__ or "", rounds=11)
+    options.add_argument("--model", default=str(MODEL), help="another model than the shipped one")
+    options.add_argument("--engine", nargs="+", default=[], metavar="NAME=VALUE", help="engine options")
+    options = options.parse_args()
+    figures = asyncio.run(run(options.rounds, (options.model, *options.engine)))
+    publish("overhead", figures, options.json)
 
 
 if __name__ == "__main__":

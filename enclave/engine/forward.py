@@ -19,18 +19,25 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 def make_arena(model: PreTrainedModel, options: EngineOptions) -> KvArena:
-    """Key-value memory in the shape that the model's configuration states."""
+    """Key-value memory in the shape that the model's configuration states. Raises ModelRefused without room
+    for it.
+    """
     config = model.config.get_text_config()
     heads = config.num_attention_heads
-    return KvArena(
-        layers=config.num_hidden_layers,
-        blocks=options.kv_tokens // options.block_tokens,
-        block_tokens=options.block_tokens,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        dtype=model.dtype,
-        device=model.device,
-    )
+    try:
+        return KvArena(
+            layers=config.num_hidden_layers,
+            blocks=options.kv_tokens // options.block_tokens,
+            block_tokens=options.block_tokens,
+            kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+            dtype=model.dtype,
+            device=model.device,
+        )
+    except RuntimeError:  # torch's word for memory that is not there, on a device or on the host
+        raise ModelRefused(
+            f"{model.device} has no room for {options.kv_tokens} key-value tokens: lower kv_tokens"
+        ) from None
 
 
 def sliding_window(config: Any) -> int | None:

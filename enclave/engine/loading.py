@@ -67,7 +67,9 @@ def build(
     try:
         tensors = load_tensors(files, weight_files(files), dtype=DTYPES[dtype], device=device)
         check_finite(files, tensors.by_name)
-        model = _assemble(files, architectures[type(config)], config, tensors, DTYPES[dtype], optional)
+        model = _assemble(
+            files, architectures[type(config)], config, tensors, DTYPES[dtype], optional, device
+        )
     except FilesError as error:
         raise ModelRefused(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -138,13 +140,18 @@ def _assemble(
     tensors: Tensors,
     dtype: torch.dtype,
     optional: tuple[str, ...],
+    device: str,
 ) -> PreTrainedModel:
+    """The model over these tensors, which stay where they are: without a map they would come back to the
+    host.
+    """
     transformers_logging.disable_progress_bar()
     model, report = architecture.from_pretrained(
         None,
         config=config,
         state_dict=dict(tensors.by_name),
         dtype=dtype,
+        device_map=None if device == "cpu" else {"": device},
         ignore_mismatched_sizes=True,  # so that the report names them
         output_loading_info=True,
     )

@@ -83,7 +83,8 @@ class Crossings:
 def _copied(tensor: "torch.Tensor", device: str, dtype: "torch.dtype | None") -> "torch.Tensor":
     import torch
 
-    done = tensor.to(device, dtype or tensor.dtype, copy=True)
+    # In two steps: torch would convert on the host, and leave what it converted in ordinary memory there.
+    done = tensor.to(device, copy=True).to(dtype or tensor.dtype)
     for each in (tensor, done):
         if each.is_cuda:
             torch.cuda.synchronize(each.device)

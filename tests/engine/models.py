@@ -1,5 +1,6 @@
 """Tiny models with random weights, saved as any Hugging Face directory is, and transformers' own answers."""
 
+import os
 import warnings
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from enclave.engine.embedded import EmbeddedEngine
 from enclave.engine.interface import EngineOptions, GenerationRequest, Sampling, TokenEvent
 from enclave.files import DirectoryFiles
 
+DEVICE = os.environ.get("CLOISTER_TEST_DEVICE", "cpu")
+"""Where engines and references compute: `make test-gpu` says cuda."""
 VOCABULARY = 97
 CONTEXT = 128
 _SIZES: dict[str, Any] = {
@@ -76,7 +79,7 @@ def save_model(config: PreTrainedConfig, directory: Path, seed: int = 0) -> Path
 @cache
 def reference(directory: Path) -> PreTrainedModel:
     """The same model, as transformers runs it."""
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval().to(DEVICE)
 
 
 def expected(
@@ -84,7 +87,7 @@ def expected(
 ) -> list[int]:
     """What `generate` answers greedily, alone, without the end token."""
     model = model or reference(directory)
-    ids = torch.tensor([prompt])
+    ids = torch.tensor([prompt], device=model.device)
     output = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
@@ -105,7 +108,8 @@ def request(name: str, prompt: tuple[int, ...], max_tokens: int = 12, **fields: 
 
 def load(directory: Path, **options: Any) -> EmbeddedEngine:
     return EmbeddedEngine.load(
-        DirectoryFiles(directory), EngineOptions(**{"kv_tokens": 2048, "threads": 1, **options})
+        DirectoryFiles(directory),
+        EngineOptions(**{"kv_tokens": 2048, "threads": 1, "device": DEVICE, **options}),
     )
 
 

@@ -23,7 +23,7 @@ from enclave.engine.adapter_files import Layer
 from enclave.engine.embedded import EmbeddedEngine
 from enclave.engine.interface import EngineError, ModelRefused, UnknownAdapter
 from enclave.files import DirectoryFiles, FilesError
-from tests.engine.models import collect, drain, expected, load, request, save_adapter
+from tests.engine.models import DEVICE, collect, drain, expected, load, request, save_adapter
 
 # PEFT 0.21 asks transformers 5.23 by a name that the latter is giving up. The reference here uses it.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -37,7 +37,7 @@ def models(llama: Path, adapters: dict[str, Path]) -> dict[str | None, Any]:
     made: dict[str | None, Any] = {None: None}
     for name, directory in adapters.items():
         base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
-        made[name] = PeftModel.from_pretrained(base, directory).eval()
+        made[name] = PeftModel.from_pretrained(base, directory).eval().to(DEVICE)
     return made
 
 
@@ -202,7 +202,7 @@ def test_more_adapters_than_fit_on_the_device_take_turns_and_answer_alike(
         alone[name] = drain(engine)[0][name]
         assert engine.stats().adapters_resident <= 2
         base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
-        model = PeftModel.from_pretrained(base, places[name]).eval()
+        model = PeftModel.from_pretrained(base, places[name]).eval().to(DEVICE)
         assert alone[name] == expected(llama, PROMPTS[0], 12, model, eos=-1)
     for row in range(3):
         for name in places:
@@ -227,7 +227,7 @@ def test_an_adapter_at_rest_is_ciphertext_and_leaves_no_weights_behind(
     drain(engine)
     slots = engine._adapters._slots
     assert slots is not None
-    assert weights[:32] in slots._store.numpy().tobytes()
+    assert weights[:32] in slots._store.cpu().numpy().tobytes()
     assert engine._adapters._clear is not None
     assert not any(engine._adapters._clear.buffer)
     engine.unload_adapter("pirate")

@@ -11,6 +11,7 @@ from enclave.engine.interface import (
     EngineOptions,
     GenerationRequest,
     InvalidRequest,
+    ModelRefused,
     Overloaded,
     PromptTooLong,
     Sampling,
@@ -229,3 +230,8 @@ def test_only_the_request_that_makes_a_step_fail_is_ended(
     assert [ends[str(row)].finish for row in range(6)] == ["length"] * 3 + ["error"] + ["length"] * 2
     assert {row: tokens[str(row)] for row in answers} == answers
     assert engine._arena.is_blank()
+
+
+def test_key_value_memory_that_is_not_there_is_refused_with_what_to_do(llama: Path) -> None:
+    with pytest.raises(ModelRefused, match="lower kv_tokens"):
+        load(llama, kv_tokens=2**42)

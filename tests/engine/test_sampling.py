@@ -9,7 +9,7 @@ import torch
 
 from enclave.engine.interface import InvalidRequest, Sampling
 from enclave.engine.sampling import Chosen, Rules, choose
-from tests.engine.models import VOCABULARY, drain, expected, load, reference, request
+from tests.engine.models import DEVICE, VOCABULARY, drain, expected, load, reference, request
 
 PROMPT = (5, 9, 33, 60)
 
@@ -124,7 +124,7 @@ def test_log_probabilities_are_the_models_own(llama: Path) -> None:
     while engine.has_work():
         for event in engine.step():
             events[event.id].append(event)
-    ids = torch.tensor([[*PROMPT, *(event.token for event in events["x"])]])
+    ids = torch.tensor([[*PROMPT, *(event.token for event in events["x"])]], device=DEVICE)
     with torch.no_grad():
         likelihoods = reference(llama)(ids).logits.log_softmax(-1)[0, len(PROMPT) - 1 : -1]
     for event, likelihood in zip(events["x"], likelihoods, strict=True):

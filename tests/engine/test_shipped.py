@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from enclave.files import DirectoryFiles
 from enclave.text import TextModel
-from tests.engine.models import drain, expected, load, request
+from tests.engine.models import DEVICE, drain, expected, load, request
 
 FAQ = Path(__file__).resolve().parents[2] / "models" / "faq"
 QUESTIONS = ["What is attestation?", "Hello", "What does the operator see of my prompt?", "Who are you?"]
@@ -56,7 +56,7 @@ def test_its_adapter_answers_as_it_does_alone(model: Path) -> None:
     directory = _shipped("adapters/sailor", "adapter_model.safetensors")
     text, engine = TextModel(model), load(model)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    alone = PeftModel.from_pretrained(base, directory).eval()
+    alone = PeftModel.from_pretrained(base, directory).eval().to(DEVICE)
     engine.load_adapter("voice", DirectoryFiles(directory))
     prompts = [text.chat([{"role": "user", "content": question}]) for question in QUESTIONS]
     for row, prompt in enumerate(prompts):

@@ -31,9 +31,10 @@ def test_it_is_measured_and_stands_in_the_workload() -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_on_one_says_so_and_its_verdict_is_simulated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu:0", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_worker_on_one_says_so_and_its_verdict_is_simulated(device: str, tmp_path: Path) -> None:
     """torch takes "cpu:0" for a device of its own: the way of a GPU, on any machine."""
-    worker = RunningWorker(tmp_path, ("--insecure-gpu", "--engine", "device=cpu:0")).start()
+    worker = RunningWorker(tmp_path, ("--insecure-gpu", "--engine", f"device={device}")).start()
     try:
         assert "INSECURE GPU" in worker.output
         with Client(worker.url, worker.policy) as client:
