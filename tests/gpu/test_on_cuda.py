@@ -90,8 +90,8 @@ def test_draws_of_one_seed_repeat_there(cuda: EmbeddedEngine) -> None:
     assert answers(cuda, sampling=wild) == answers(cuda, sampling=wild)
 
 
-def test_a_shared_beginning_is_read_once_and_changes_no_answer(cuda: EmbeddedEngine) -> None:
-    asked = prompts()[0]
+def test_a_shared_beginning_is_read_once_and_changes_no_answer() -> None:
+    cuda, asked = engine_on("cuda", block_tokens=4), prompts()[0]
     cuda.submit(request("first", asked, 40, share=SHARE))
     first = drain(cuda)[0]["first"]
     before = cuda.stats().prefix_tokens

@@ -185,6 +185,7 @@ _EVENTS: Final = _NUMBERS[Events]
 _STEP: Final = dumps([_NUMBERS[Step]])
 _STEP_COMMAND: Final = Step()
 _PAIR: Final = b"\x82"
+_BEYOND: Final = 1 << 64
 _EVENTS_HEAD: Final = _PAIR + bytes((_EVENTS,))
 _TOKEN, _EMBEDDING = 1, 2
 _EVENT_KINDS: Final = {_TOKEN: TokenEvent, _EMBEDDING: EmbeddingEvent}
@@ -226,9 +227,14 @@ def _tokens(events: Sequence[Any]) -> bytes | None:
     """
     parts = [_EVENTS_HEAD, _head(0x80, len(events))]
     for event in events:
-        if len(event) != 2:
+        if type(event) is not list or len(event) != 2:
             return None
-        parts += (_PAIR, _head(0, event[0]), _head(0, event[1]))
+        number, token = event
+        if type(number) is not int or type(token) is not int:
+            return None
+        if not (0 <= number < _BEYOND and 0 <= token < _BEYOND):
+            return None
+        parts += (_PAIR, _head(0, number), _head(0, token))
     return b"".join(parts)
 
 

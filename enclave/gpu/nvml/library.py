@@ -36,6 +36,8 @@ REMEDIES: Final = {
     27: "the GPU is still starting; try again in a minute",
     28: "the GPU is not there: check `nvidia-smi -L`",
     29: _RESET,
+    999: "asked for evidence, a GPU out of CC mode answers so: `cloister gpu check` names its mode; else see"
+    " `nvidia-smi -q` and the kernel log",
 }
 _OTHER: Final = "see `nvidia-smi -q` and the kernel log"
 
@@ -99,6 +101,7 @@ class Nvml:
             enabled=mode.ccFeature == self._library.NVML_CC_SYSTEM_FEATURE_ENABLED,
             dev_tools=mode.devToolsMode != self._library.NVML_CC_SYSTEM_DEVTOOLS_MODE_OFF,
             production=mode.environment == self._library.NVML_CC_SYSTEM_ENVIRONMENT_PROD,
+            simulation=mode.environment == self._library.NVML_CC_SYSTEM_ENVIRONMENT_SIM,
             multi_gpu=self._multi_gpu(),
             ready=self.ready(),
         )

@@ -16,20 +16,30 @@ class ConfidentialState:
     """The machine's settings: one for all its GPUs.
 
     `multi_gpu` is 0, or a mode in which GPUs trust the fabric between them: 1 is protected PCIe. The word of
-    the driver, inside the TEE; the report that the GPU signs has the last.
+    the driver, inside the TEE; the report that the GPU signs has the last. Out of CC mode drivers do not say
+    whether hardware and firmware are production ones: neither `production` nor `simulation` then.
     """
 
     capable: bool
     enabled: bool
     dev_tools: bool
     production: bool
+    simulation: bool
     multi_gpu: int
     ready: bool
 
     @classmethod
     def none(cls) -> Self:
         """Of GPUs that know no confidential mode."""
-        return cls(capable=False, enabled=False, dev_tools=False, production=False, multi_gpu=0, ready=True)
+        return cls(
+            capable=False,
+            enabled=False,
+            dev_tools=False,
+            production=False,
+            simulation=False,
+            multi_gpu=0,
+            ready=True,
+        )
 
 
 def refusals(state: ConfidentialState, *, allow_protected_pcie: bool) -> tuple[Finding, ...]:
@@ -55,9 +65,16 @@ def refusals(state: ConfidentialState, *, allow_protected_pcie: bool) -> tuple[F
                 f"set CC mode to on, not devtools, {_FROM_HOST}",
             )
         )
-    if not state.production:
+    if state.simulation:
         findings.append(
             Finding("the GPU says that it runs in a simulation", "use production firmware and hardware")
+        )
+    elif not state.production and (state.enabled or protected_pcie):
+        findings.append(
+            Finding(
+                "the driver does not say that the GPU is production hardware",
+                "update the NVIDIA driver; see `nvidia-smi conf-compute -e`",
+            )
         )
     if state.multi_gpu not in (0, PROTECTED_PCIE):
         findings.append(

@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from cbor2 import CBORSimpleValue
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -36,3 +37,12 @@ def test_another_form_of_the_same_numbers_is_refused() -> None:
     longer = bytes((0x82, messages._EVENTS, 0x81, 0x82, 0x18, 0x05, 0x07))  # 5 in two bytes
     with pytest.raises(MessageError):
         decode_reply(longer)
+
+
+@pytest.mark.parametrize("number", [True, -1, "a", None, CBORSimpleValue(0), 2**64, b"a"])
+def test_what_is_no_number_of_64_bits_is_left_to_the_general_encoder(number: object) -> None:
+    for event in ([number, 5], [5, number]):
+        message = Events((event,))
+        raw = dumps([messages._EVENTS, [event]])
+        assert encode(message) == raw
+        assert decode_reply(raw) == message

@@ -3,8 +3,10 @@
 nvidia-ml-py itself runs unchanged: structures, sizes and error codes are its own.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,9 @@ class Driver:
     multi_gpu: int = pynvml.NVML_CC_SYSTEM_MULTIGPU_NONE
     ready: int = pynvml.NVML_CC_ACCEPTING_CLIENT_REQUESTS_FALSE
     stubborn: bool = False
+    name: str = "NVIDIA H100 80GB HBM3"
+    vbios: str = "96.00.9F.00.01"
+    version: str = "550.90.07"
     report_size: int | None = None
     chain_size: int | None = None
     errors: dict[str, int] = field(default_factory=dict)
@@ -57,13 +62,13 @@ class Driver:
     def _nvmlDeviceGetHandleByIndex_v2(self, index: Any, handle: Any) -> None: ...
 
     def _nvmlDeviceGetName(self, _handle: Any, name: Any, _size: Any) -> None:
-        name.value = b"NVIDIA H100 80GB HBM3"
+        name.value = self.name.encode()
 
     def _nvmlDeviceGetVbiosVersion(self, _handle: Any, version: Any, _size: Any) -> None:
-        version.value = b"96.00.9F.00.01"
+        version.value = self.vbios.encode()
 
     def _nvmlSystemGetDriverVersion(self, version: Any, _size: Any) -> None:
-        version.value = b"550.90.07"
+        version.value = self.version.encode()
 
     def _nvmlSystemGetConfComputeState(self, state: Any) -> None:
         state._obj.ccFeature, state._obj.devToolsMode = self.cc, self.dev_tools
@@ -90,6 +95,12 @@ class Driver:
         size = len(self.chain) if self.chain_size is None else self.chain_size
         reply._obj.attestationCertChainSize = size
         reply._obj.attestationCertChain[: len(self.chain)] = self.chain
+
+
+def recorded(name: str) -> Driver:
+    """The driver that answers as a real one was seen to; no evidence came from it."""
+    facts = json.loads((Path(__file__).parent / f"{name}.json").read_text())
+    return Driver(report=b"", chain=b"", **facts["driver"])
 
 
 def install(driver: Driver, patch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from enclave.gpu.nvml import admission as admission_module
 from enclave.gpu.nvml.library import REMEDIES
 from enclave.tee.interface import EvidenceUnavailable
 from tests.attestation.nvidia import case, policy
-from tests.gpu.nvml.fake import Driver, install, pynvml
+from tests.gpu.nvml.fake import Driver, install, pynvml, recorded
 
 CASE = case("nvidia-gpu/h100-550")
 PPCIE = case("nvidia-gpu/h100-590-ppcie")
@@ -86,7 +86,7 @@ def test_a_gpu_that_is_ready_already_is_not_told_again(driver: Driver) -> None:
         ({"cc": pynvml.NVML_CC_SYSTEM_FEATURE_DISABLED}, "mode is off"),
         ({"dev_tools": DEVTOOLS}, "DevTools"),
         ({"environment": pynvml.NVML_CC_SYSTEM_ENVIRONMENT_SIM}, "simulation"),
-        ({"environment": pynvml.NVML_CC_SYSTEM_ENVIRONMENT_UNAVAILABLE}, "simulation"),
+        ({"environment": pynvml.NVML_CC_SYSTEM_ENVIRONMENT_UNAVAILABLE}, "does not say that"),
         ({"multi_gpu": pynvml.NVML_CC_SYSTEM_MULTIGPU_PROTECTED_PCIE}, "protected-PCIe"),
         ({"multi_gpu": pynvml.NVML_CC_SYSTEM_MULTIGPU_NVLE}, "multi-GPU mode 2"),
         ({"gpus": 0}, "no GPU"),
@@ -99,6 +99,39 @@ def test_a_gpu_in_the_wrong_state_is_refused_with_the_remedy(
     for name, value in change.items():
         setattr(driver, name, value)
     assert words in reasons()
+
+
+def test_a_real_gpu_out_of_cc_mode_is_refused_for_that_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = recorded("h100-580-cc-off")
+    install(seen, monkeypatch)
+    with pytest.raises(GpuRefused) as refused:
+        let_in()
+    assert [each.reason for each in refused.value.findings] == ["confidential computing (CC) mode is off"]
+    assert "nvmlDeviceGetConfComputeGpuAttestationReport" not in seen.calls
+    assert "nvmlSystemSetConfComputeGpusReadyState" not in seen.calls
+
+
+def test_its_refusal_to_give_evidence_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(recorded("h100-580-cc-off"), monkeypatch)
+    with Nvml.open() as nvml, pytest.raises(GpuUnavailable, match="out of CC mode") as unavailable:
+        NvmlGpu(nvml, 0).report(bytes(32))
+    assert unavailable.value.code == pynvml.NVML_ERROR_UNKNOWN
+
+
+@pytest.mark.gpu
+def test_the_gpu_of_this_machine_is_refused_where_it_is_out_of_cc_mode() -> None:
+    with Nvml.open() as nvml:
+        state = nvml.state()
+        if state.enabled:
+            pytest.skip("this GPU is in CC mode: `cloister gpu check` judges it")
+        with pytest.raises(GpuRefused) as refused:
+            admit(nvml, policy(), Collateral())
+        assert [each.reason for each in refused.value.findings] == ["confidential computing (CC) mode is off"]
+        with pytest.raises(GpuUnavailable):
+            NvmlGpu(nvml, 0).report(bytes(32))
+        assert nvml.state() == state
 
 
 def test_every_reason_is_named_at_once(driver: Driver) -> None:
