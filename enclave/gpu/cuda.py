@@ -2,8 +2,9 @@
 
 In confidential mode every copy is encrypted by the driver, holds its caller up even where it is called
 asynchronous, and waits for every other. One thread does them, in order, while the caller reads and decrypts
-what comes next. Page-locked memory is not used: in that mode it may be slower, or not what it seems, and it
-would hold plaintext outside secret memory. torch is imported when the first copy is made, not before.
+what comes next. Page-locked memory is not used, which out of that mode is two to three times faster: in it,
+it may be slower, or not what it seems, and it would hold plaintext outside secret memory. torch is imported
+when the first copy is made, not before.
 """
 
 import queue

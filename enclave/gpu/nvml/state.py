@@ -73,7 +73,7 @@ def refusals(state: ConfidentialState, *, allow_protected_pcie: bool) -> tuple[F
         findings.append(
             Finding(
                 "the driver does not say that the GPU is production hardware",
-                "update the NVIDIA driver; see `nvidia-smi conf-compute -e`",
+                "update the NVIDIA driver; see `nvidia-smi conf-compute -q`",
             )
         )
     if state.multi_gpu not in (0, PROTECTED_PCIE):
