@@ -3,20 +3,18 @@
 Paths are not measured because the files behind them are: their roots stand in the workload.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from enclave.artifacts.shelf import Place, place_of
+from enclave.artifacts.shelf import Place, name_fault, place_of
 from enclave.engine.interface import EngineOptions
 from enclave.release import BrokerAddress
 
 SOFTWARE = "cloister 0.1.0"
 INSECURE = "insecure_gpu"
 TEES = ("sev-snp", "tdx")
-_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
 class ConfigurationError(ValueError):
@@ -66,9 +64,8 @@ class Configuration:
                 f"two models, adapters or documents have one name: {', '.join(sorted(names))}"
             )
         for name in names:
-            if not _NAME.fullmatch(name):
-                raise ConfigurationError(f"{name!r} is not a name: 1 to 64 of letters, digits, . _ : / -")
-
+            if fault := name_fault(name):
+                raise ConfigurationError(fault)
         if self.documents and self.consent is None:
             raise ConfigurationError("documents need a consent, which says to whom they may be quoted")
         self._check_brokers()

@@ -4,6 +4,7 @@ Whoever loads a model reads it through `ModelFiles` and never asks for a path. I
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -41,8 +42,48 @@ class ModelFiles(Protocol):
         """Fill `into` with the file's bytes from `offset` on, straight and without a copy in between."""
 
 
-class DirectoryFiles:
-    """The used files of a local directory. Implements `ModelFiles`."""
+class FilledFiles(ABC):
+    """`ModelFiles` by `sizes` and `fill` alone, a piece of `piece` bytes at a time."""
+
+    piece = CHUNK
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """See `ModelFiles`."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Mapping[str, int]:
+        """See `ModelFiles`."""
+
+    @abstractmethod
+    def fill(self, name: str, offset: int, into: memoryview) -> None:
+        """See `ModelFiles`. Raises FilesError."""
+
+    def read(self, name: str) -> bytes:
+        """See `ModelFiles`."""
+        content = bytearray(self._size(name))
+        self.fill(name, 0, memoryview(content))
+        return bytes(content)
+
+    def chunks(self, name: str) -> Iterator[memoryview]:
+        """See `ModelFiles`."""
+        size = self._size(name)
+        buffer = memoryview(bytearray(min(self.piece, size)))
+        for offset in range(0, size, self.piece):
+            piece = buffer[: min(self.piece, size - offset)]
+            self.fill(name, offset, piece)
+            yield piece
+
+    def _size(self, name: str) -> int:
+        if name not in self.sizes:
+            raise FilesError(f"{self.label} has no file {name}")
+        return self.sizes[name]
+
+
+class DirectoryFiles(FilledFiles):
+    """The used files of a local directory."""
 
     def __init__(self, directory: Path) -> None:
         """Raises FilesError if it cannot be listed, or holds pickled files."""
@@ -66,18 +107,6 @@ class DirectoryFiles:
     def sizes(self) -> Mapping[str, int]:
         return self._sizes
 
-    def read(self, name: str) -> bytes:
-        content = bytearray(self._size(name))
-        self.fill(name, 0, memoryview(content))
-        return bytes(content)
-
-    def chunks(self, name: str) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(CHUNK, self._size(name)) or 1))
-        for offset in range(0, self._size(name), CHUNK):
-            piece = buffer[: min(CHUNK, self._size(name) - offset)]
-            self.fill(name, offset, piece)
-            yield piece
-
     def fill(self, name: str, offset: int, into: memoryview) -> None:
         self._size(name)
         try:
@@ -93,8 +122,3 @@ class DirectoryFiles:
                 os.close(descriptor)
         except OSError as error:
             raise FilesError(f"{self._directory / name} cannot be read: {error}") from None
-
-    def _size(self, name: str) -> int:
-        if name not in self._sizes:
-            raise FilesError(f"{self._directory} has no file {name}")
-        return self._sizes[name]

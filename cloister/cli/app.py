@@ -315,7 +315,7 @@ def measure(
     write_policy: Annotated[
         Path | None, typer.Option(help="Write the policy that pins this measurement.")
     ] = None,
-    entries: Annotated[bool, typer.Option(help="List everything that is measured.")] = False,
+    entries: Annotated[bool, typer.Option("--entries", help="List everything that is measured.")] = False,
 ) -> None:
     """Print the measurement that a worker with these options will have, without starting it."""
     from . import serving
@@ -351,11 +351,15 @@ def _leave(code: int) -> None:
 
 def main() -> None:
     """Entry point: errors with a name are printed with their next step, never as a traceback."""
-    from .failures import NAMED, explain
+    from .failures import NAMED, explain, explain_file
 
     try:
         app()
     except NAMED as error:
         sys.exit(explain(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(explain_file(error))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from attestation import ExitCode, Policy
+from attestation import ExitCode
 from client.blocking import Client
+
+from .files import read_policy
 
 NOTES = Console(stderr=True, highlight=False)
 
@@ -23,7 +25,7 @@ def ask(
 ) -> int:
     """One question, its receipt kept in `receipt`; returns 0, or 3 if the worker is simulated."""
     options = {} if max_tokens is None else {"max_tokens": max_tokens}
-    with Client(url, Policy.from_file(policy), token=token) as client:
+    with Client(url, read_policy(policy), token=token) as client:
         verdict = client.attest()
         answer = client.stream(
             question, model=model, receipt=receipt is not None, temperature=temperature, **options
@@ -40,7 +42,7 @@ def ask(
 def chat(policy: Path, url: str, model: str | None, token: str | None) -> int:
     """A conversation on the terminal; returns 0, or 3 if the worker is simulated."""
     turns: list[dict[str, str]] = []
-    with Client(url, Policy.from_file(policy), token=token) as client:
+    with Client(url, read_policy(policy), token=token) as client:
         verdict = client.attest()
         NOTES.print(f"{verdict.word}: {url}. An empty line ends.", style="dim")
         while question := _question():

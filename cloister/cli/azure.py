@@ -20,7 +20,8 @@ def policy(
         str | None, typer.Option(help="The exact TCB version to demand: BL,TEE,SNP,UCODE.")
     ] = None,
     workload: Annotated[
-        list[Path] | None, typer.Option(help="File with a whole workload document to demand; repeat.")
+        list[Path] | None,
+        typer.Option(help="File with a whole workload document to demand; repeat for more."),
     ] = None,
     compliance: Annotated[str | None, typer.Option(help="x-ms-compliance-status to demand.")] = None,
 ) -> None:

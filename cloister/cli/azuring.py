@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from attestation import Policy, PolicyError
+from attestation import PolicyError
 from attestation.snp import Tcb
 from client.artifacts.keys import read_data_key
 from client.artifacts.verify import read_manifest
@@ -16,6 +16,8 @@ from client.azure.keys import VaultRefused, create_key, seal_secret
 from client.azure.release_policy import Target, release_policy
 from sealing.artifact import ReleasedSecret, check_commitment
 from sealing.errors import SealingError
+
+from .files import read_policy
 
 OPTIONS: dict[str, Any] = {}
 """What goes to azure's clients besides a credential."""
@@ -31,7 +33,7 @@ def print_policy(
         workloads=tuple(_read(path) for path in workloads),
         compliance=compliance,
     )
-    typer.echo(json.dumps(release_policy(Policy.from_file(file), target), indent=1))
+    typer.echo(json.dumps(release_policy(read_policy(file), target), indent=1))
 
 
 def make_key(vault: str, name: str, file: Path) -> None:

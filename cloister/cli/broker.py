@@ -31,7 +31,7 @@ Releases = Annotated[str, typer.Option(help="At most so many releases, or `unlim
 Workloads = Annotated[
     list[str] | None,
     typer.Option(
-        "--workload", help="Software name or sha256: digest of a workload; repeat; any if left out."
+        "--workload", help="Software name or sha256: digest of a workload; repeat for more; any if left out."
     ),
 ]
 Demo = Annotated[bool, typer.Option("--demo", help="Simulated workers may have it; it protects nothing.")]
@@ -56,13 +56,15 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key in PEM.")] = None,
     plaintext: Annotated[bool, typer.Option("--plaintext", help="No TLS; loopback only.")] = False,
     admin: Annotated[
-        list[Path] | None, typer.Option(help="Ed25519 public key in PEM that may administer; repeat.")
+        list[Path] | None,
+        typer.Option(help="Ed25519 public key in PEM that may administer; repeat for more."),
     ] = None,
     audience: Annotated[
         str | None, typer.Option(help="What administrators' tokens must name: this broker, and no other.")
     ] = None,
     collateral: Annotated[
-        list[Path] | None, typer.Option(help="Collateral bundle or folder to judge evidence by; repeat.")
+        list[Path] | None,
+        typer.Option(help="Collateral bundle or folder to judge evidence by; repeat for more."),
     ] = None,
 ) -> None:
     """Serve the KBS protocol 0.4.0 until SIGINT or SIGTERM."""

@@ -54,7 +54,9 @@ def fetch(
     ] = None,
     pccs: Annotated[str | None, typer.Option(help="URL of a PCCS to ask instead of Intel.")] = None,
     product: Line = None,
-    refresh: Annotated[bool, typer.Option(help="Ask again even for what is kept and fresh.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask again even for what is kept and fresh.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one exchange.")] = 30.0,
     at: Clock = None,
 ) -> None:
@@ -147,7 +149,8 @@ def take(
     file: Annotated[Path, typer.Argument(help="A bundle that `export` wrote.")],
     store: Directory = None,
     allow_keys: Annotated[
-        bool, typer.Option(help="Keep the key sets of token services too: nobody signed these.")
+        bool,
+        typer.Option("--allow-keys", help="Keep the key sets of token services too: nobody signed these."),
     ] = False,
 ) -> None:
     """Keep the items of a bundle. A malformed one is refused whole."""

@@ -32,7 +32,9 @@ def show(
     key: Annotated[Path | None, typer.Option(help="PEM file of the issuer's public key.")] = None,
     issuer: Annotated[str | None, typer.Option(help="Who must have issued it.")] = None,
     nonce: Annotated[str | None, typer.Option(help="The nonce it must answer, in hexadecimal.")] = None,
-    checks: Annotated[bool, typer.Option(help="List every check, not only those that did not pass.")] = False,
+    checks: Annotated[
+        bool, typer.Option("--checks", help="List every check, not only those that did not pass.")
+    ] = False,
 ) -> None:
     """Show an attestation result, and with --key whether it may be relied on.
 

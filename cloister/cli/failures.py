@@ -103,3 +103,10 @@ def explain(error: Exception) -> int:
     if isinstance(error, ApiFailure) and error.status < 500:
         return ExitCode.USAGE
     return error.verdict.exit_code if isinstance(error, Rejected) else code
+
+
+def explain_file(error: OSError) -> int:
+    """As `explain`, of a file or folder that could not be used and that no command says more about."""
+    sys.stderr.write(f"cloister: {printable(str(error.filename))}: {error.strerror}\n")
+    sys.stderr.write("next: name another, or make it usable for this user\n")
+    return ExitCode.USAGE

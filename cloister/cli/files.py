@@ -21,7 +21,7 @@ def read_sources(sources: list[str]) -> dict[str, bytes]:
             files["token"] = source.encode()
             continue
         path = Path(source)
-        files |= {str(item): _read(item) for item in (_entries(path) if path.is_dir() else [path])}
+        files |= {str(item): read_file(item) for item in (_entries(path) if path.is_dir() else [path])}
     return files
 
 
@@ -32,11 +32,23 @@ def read_collateral(paths: list[Path]) -> Collateral:
     found = Collateral()
     for path in paths:
         if path.is_dir():
-            found = found.merged(collateral_in({str(item): _read(item) for item in _entries(path)}))
+            found = found.merged(collateral_in({str(item): read_file(item) for item in _entries(path)}))
             continue
-        raw = _read(path)
+        raw = read_file(path)
         found = found.merged(collateral_in({str(path): raw}) if of_a_quote(raw) else read_bundle(raw))
     return found
+
+
+def read_file(path: Path, limit: int = MAX_FILE) -> bytes:
+    """What a file holds. typer.BadParameter if it cannot be read, MalformedEvidence above `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from None
+    if len(raw) > limit:
+        raise MalformedEvidence(f"{path}: more than {limit} bytes")
+    return raw
 
 
 def unhex(name: str, text: str | None) -> bytes | None:
@@ -63,14 +75,3 @@ def read_policy(file: Path) -> Policy:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from None
-    if len(raw) > MAX_FILE:
-        raise MalformedEvidence(f"{path}: more than {MAX_FILE} bytes")
-    return raw

@@ -24,8 +24,12 @@ def new(
         list[str],
         typer.Option(help="Kind of evidence: snp, tdx, sgx, nvidia-gpu, tpm, nitro...; repeat for more."),
     ],
-    strict: Annotated[bool, typer.Option(help="Also ask for what may be left out, such as chips.")] = False,
-    simulator: Annotated[bool, typer.Option(help="Trust the simulator, which protects nothing.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Also ask for what may be left out, such as chips.")
+    ] = False,
+    simulator: Annotated[
+        bool, typer.Option("--simulator", help="Trust the simulator, which protects nothing.")
+    ] = False,
 ) -> None:
     """Print a commented policy to start from. Until each FILL-IN is replaced it is refused."""
     from attestation.policy_profiles import profile

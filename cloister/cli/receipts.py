@@ -50,7 +50,8 @@ def verify(
     response: Annotated[Path | None, typer.Option(help="The answer's body, to be held against it.")] = None,
     salts: Annotated[Path | None, typer.Option(help="The salts that came with the receipt.")] = None,
     collateral: Annotated[
-        list[Path] | None, typer.Option(help="A collateral bundle, or a folder of the vendors' files.")
+        list[Path] | None,
+        typer.Option(help="A collateral bundle, or a folder of the vendors' files; repeat for more."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
@@ -60,14 +61,13 @@ def verify(
     """
     from rich.console import Console
 
-    from attestation import Policy
     from client.auditing import verify_receipt
 
     from . import render
-    from .files import read_collateral
+    from .files import read_collateral, read_policy
 
     signed = _signed(receipt)
-    rules = Policy.from_file(policy)
+    rules = read_policy(policy)
     verdict = verify_receipt(
         signed,
         _evidence(evidence, signed.receipt),
@@ -135,16 +135,9 @@ def _fetch(url: str, receipt: "Receipt") -> "Bundle":
 
 
 def _read(path: Path) -> bytes:
-    from attestation import MalformedEvidence
+    from .files import read_file
 
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from None
-    if len(raw) > MAX_FILE:
-        raise MalformedEvidence(f"{path}: more than {MAX_FILE} bytes")
-    return raw
+    return read_file(path, MAX_FILE)
 
 
 def _rows(receipt: "Receipt") -> list[tuple[str, str]]:

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from attestation import Policy
 from client.artifacts.keys import read_owner_key
 from client.sdk import AsyncClient
 from client.searching import Quoted, party_token, search
 
 from .asking import NOTES, close, write
+from .files import read_policy
 from .sealing import passphrase
 
 
@@ -27,7 +27,7 @@ class Wanted:
 def run(wanted: Wanted, policy: Path, url: str) -> int:
     """Print passages with their source; 0, or 3 if the worker is simulated."""
     token = party_token(wanted.party, read_owner_key(wanted.key, passphrase=passphrase()))
-    rules = Policy.from_file(policy)
+    rules = read_policy(policy)
 
     async def asked() -> list[Quoted]:
         async with AsyncClient(url, rules, token=token) as client:

@@ -12,6 +12,7 @@ from client.artifacts.errors import OwnerError
 from client.sdk import AsyncClient
 from sealing.artifact.order import Do
 
+from .files import read_policy
 from .sealing import PASSPHRASE, show_progress
 
 BLOB = "azblob:"
@@ -27,7 +28,7 @@ def upload(sealed: Path, to: str, policy: Path | None, token: str | None) -> int
         return ExitCode.ACCEPTED
     if policy is None:
         raise OwnerError("a worker must prove itself first: give --policy FILE")
-    return asyncio.run(_upload(sealed, to, Policy.from_file(policy), token))
+    return asyncio.run(_upload(sealed, to, read_policy(policy), token))
 
 
 async def _upload(sealed: Path, to: str, policy: Policy, token: str | None) -> int:
@@ -45,7 +46,7 @@ def order(
     key = keys.read_owner_key(owner, passphrase=phrase.encode() if phrase else None)
 
     async def ask() -> int:
-        async with AsyncClient(to, Policy.from_file(policy), token=token) as client:
+        async with AsyncClient(to, read_policy(policy), token=token) as client:
             done = await sending.order(client, Do(do), name, sealed, key, place)
             typer.echo(f"{done['do']}ed {done['name']}, root {done['root']}")
             return _code(client)

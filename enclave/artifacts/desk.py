@@ -23,13 +23,13 @@ from ..files import FilesError
 from ..gateway.plain import Application, Receive, Scope, Send
 from ..release.errors import ReleaseError
 from .library import Library, find_adapter
+from .shelf import name_fault
 from .stores import BLOB_SCHEME, HTTP_SCHEMES
 from .uploads import UploadRefused, Uploads
 
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "/cloister/"
-NAME: Final = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _UPLOAD: Final = re.compile(r"/cloister/uploads/([0-9a-f]{64})(/leaves|/chunks/(\d{1,16}))?")
 
 
@@ -106,9 +106,11 @@ class OwnersDesk:
         return await self._load(order, signer.hash)
 
     async def _load(self, order: AdapterOrder, owner: bytes) -> dict[str, Any]:
-        if not NAME.fullmatch(order.name):
-            raise Refused(400, f"{order.name!r} is not a name: 1 to 64 of letters, digits, . _ : / -")
-        found = await asyncio.to_thread(find_adapter, order.name, self._place(order))
+        if fault := name_fault(order.name):
+            raise Refused(400, fault)
+        async with self._one:
+            place = await asyncio.to_thread(self._place, order)
+        found = await asyncio.to_thread(find_adapter, order.name, place)
         manifest = found.signed.manifest if found.signed else None
         if manifest is None or manifest.owner.hash != owner or manifest.id != order.artifact:
             raise Refused(403, "what lies there is not the adapter of the order, or not of its owner")
@@ -137,7 +139,10 @@ class OwnersDesk:
 
 
 def owner_hash(pem: bytes) -> bytes:
-    """SHA-256 of the SubjectPublicKeyInfo in an owner's PEM public key; ValueError if it is none."""
+    """SHA-256 of the SubjectPublicKeyInfo in an owner's PEM public key.
+
+    Raises ValueError, UnsupportedAlgorithm, LocalProtocolError if it is none.
+    """
     key = load_pem_public_key(pem)
     if not isinstance(key, Ed25519PublicKey | EllipticCurvePublicKey):
         raise ValueError("an owner's key is Ed25519 or P-384")

@@ -10,7 +10,7 @@ from typing import Final, Self
 from sealing.artifact import TAG, Chunk, ChunkOpener, Manifest, ReleasedSecret, SignedManifest
 from sealing.errors import SealingError
 
-from ..files import FilesError
+from ..files import FilesError, FilledFiles
 from .ahead import ReadAhead
 from .stores import Store
 
@@ -31,7 +31,7 @@ def read_signed(store: Store) -> SignedManifest:
         raise ArtifactError(f"{store.label}: {error}") from None
 
 
-class SealedFiles:
+class SealedFiles(FilledFiles):
     """The files of an artifact that was released. A context: leaving it erases what it holds.
 
     One thread reads at a time; another helps it. Every chunk's tag is checked before a byte of it is used;
@@ -61,11 +61,6 @@ class SealedFiles:
     @property
     def sizes(self) -> Mapping[str, int]:
         return self._sizes
-
-    def read(self, name: str) -> bytes:
-        content = bytearray(self._size(name))
-        self.fill(name, 0, memoryview(content))
-        return bytes(content)
 
     def chunks(self, name: str) -> Iterator[memoryview]:
         """One chunk's plaintext after the other; the next is decrypted while the caller has this one."""
@@ -187,11 +182,6 @@ class SealedFiles:
             room = self._room.buffer = memoryview(bytearray(self._layout.chunk_size + TAG))
         self._store.read_into(chunk.offset, room[: chunk.length])
         return room[: chunk.length]
-
-    def _size(self, name: str) -> int:
-        if name not in self._sizes:
-            raise FilesError(f"{self.label} has no file {name}")
-        return self._sizes[name]
 
 
 def erase(memory: memoryview) -> None:

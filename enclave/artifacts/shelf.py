@@ -1,10 +1,11 @@
 """What is to be loaded: found by its place, named by its root, opened once its key was released."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from attestation import LoadedModel
 from sealing.artifact import Kind, ReleasedSecret, SignedManifest
@@ -16,6 +17,7 @@ from .stores import is_sealed, store_at
 
 Place = Path | str
 """A directory of plain files, or the address of a sealed artifact (`stores.store_at`)."""
+_NAME: Final = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
 class Releaser(Protocol):
@@ -62,6 +64,13 @@ class Opened:
     def __exit__(self, *_: object) -> None:
         if isinstance(self.files, SealedFiles):
             self.files.close()
+
+
+def name_fault(name: str) -> str | None:
+    """What is wrong with the name under which something is to be loaded, or None."""
+    if _NAME.fullmatch(name):
+        return None
+    return f"{name!r} is not a name: 1 to 64 of letters, digits, . _ : / -"
 
 
 def place_of(text: str) -> Place:

@@ -1,10 +1,14 @@
-"""What the command line prints of somebody else's words cannot steer a terminal."""
+"""What the command line says when something is wrong: in words, that cannot steer a terminal."""
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from attestation import Policy
 from client.errors import NotAnAddress, WorkerRefused
 from client.sdk import AsyncClient
+from cloister.cli.app import main
 from cloister.cli.failures import explain, printable
 from tests.broker.world import POLICY
 
@@ -26,3 +30,25 @@ def test_what_is_no_address_is_called_that(url: str, capsys: pytest.CaptureFixtu
         AsyncClient(url, Policy.from_toml(POLICY))
     assert explain(caught.value) == 2
     assert "not a worker's address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["broker", "init", "--data", "{file}/broker"],
+        ["collateral", "list", "--store", "{file}/store"],
+        ["policy", "explain", "{file}/policy"],
+        ["owner-key", "new", "{file}/key"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_place_that_cannot_be_used_is_named_and_no_traceback_shown(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"not a folder")
+    monkeypatch.setattr(sys, "argv", ["cloister", *(word.format(file=file) for word in words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert str(file) in capsys.readouterr().err

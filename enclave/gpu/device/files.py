@@ -7,7 +7,7 @@ chunk while the last is in flight, and makes the one after that on another threa
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from enclave.files import FilesError, ModelFiles
+from enclave.files import FilesError, FilledFiles, ModelFiles
 from enclave.gpu.link import Link, TransferAborted, ahead
 
 from .messages import ReadFile, encode
@@ -18,8 +18,10 @@ BUFFERS: Final = 4
 READ_TIMEOUT: Final = 60.0
 
 
-class LinkedFiles:
-    """The device's side: files of the names and sizes that the worker announced. Implements `ModelFiles`."""
+class LinkedFiles(FilledFiles):
+    """The device's side: files of the names and sizes that the worker announced."""
+
+    piece = PIECE
 
     def __init__(
         self, link: Link, label: str, sizes: Mapping[str, int], between: Callable[[], None] = lambda: None
@@ -38,19 +40,6 @@ class LinkedFiles:
     def sizes(self) -> Mapping[str, int]:
         return self._sizes
 
-    def read(self, name: str) -> bytes:
-        content = bytearray(self._size(name))
-        self.fill(name, 0, memoryview(content))
-        return bytes(content)
-
-    def chunks(self, name: str) -> Iterator[memoryview]:
-        size = self._size(name)
-        buffer = memoryview(bytearray(min(PIECE, size) or 1))
-        for offset in range(0, size, PIECE):
-            piece = buffer[: min(PIECE, size - offset)]
-            self.fill(name, offset, piece)
-            yield piece
-
     def fill(self, name: str, offset: int, into: memoryview) -> None:
         if not 0 <= offset <= offset + len(into) <= self._size(name):
             raise FilesError(f"{self._label}: {name} has no bytes {offset} to {offset + len(into)}")
@@ -64,11 +53,6 @@ class LinkedFiles:
         if received != into.nbytes:
             raise FilesError(f"{self._label}: {received} bytes of {name} came, not {into.nbytes}")
         self._between()
-
-    def _size(self, name: str) -> int:
-        if name not in self._sizes:
-            raise FilesError(f"{self._label} has no file {name}")
-        return self._sizes[name]
 
 
 def send_range(link: Link, files: ModelFiles, wanted: ReadFile, failed: Callable[[FilesError], None]) -> None:
