@@ -40,6 +40,13 @@ class Section:
         """A weakening that must be spelled out: false unless the policy says `key = true`."""
         return self.take(key, bool, False)
 
+    def instead(self, weakening: str, key: str) -> bool:
+        """Whether the table spells out `weakening` in the place of `key`; exactly one of them belongs there."""
+        chosen = self.flag(weakening)
+        if chosen == (key in self):
+            raise PolicyError(f"{self.name}: write {key}, or only if none is wanted {weakening} = true")
+        return chosen
+
     def integer(self, key: str, low: int, high: int, default: int = MISSING) -> int:
         """An integer from `low` to `high`."""
         value = self.take(key, int, default)

@@ -43,9 +43,9 @@ class MaaPolicy:
         issuer = section.take("issuer", str, hint="the https address of the one instance you trust")
         if not issuer.startswith("https://") or issuer.endswith("/"):
             raise PolicyError(f"{section.name}.issuer is {issuer!r}, not https://... without a final slash")
-        any_key = _instead(section, "trust_collateral_keys", "keys")
-        any_measurement = _instead(section, "allow_any_measurement", "measurements")
-        any_policy = _instead(section, "allow_any_policy", "policy_hashes")
+        any_key = section.instead("trust_collateral_keys", "keys")
+        any_measurement = section.instead("allow_any_measurement", "measurements")
+        any_policy = section.instead("allow_any_policy", "policy_hashes")
         return cls(
             issuer=issuer,
             keys=None if any_key else section.digests("keys", 32),
@@ -61,14 +61,6 @@ class MaaPolicy:
             allow_no_secure_boot=section.flag("allow_no_secure_boot"),
             allow_missing_nonce=section.flag("allow_missing_nonce"),
         )
-
-
-def _instead(section: Section, weakening: str, key: str) -> bool:
-    """Whether the policy writes `weakening` instead of `key`; exactly one of them belongs there."""
-    chosen = section.flag(weakening)
-    if chosen == (key in section):
-        raise PolicyError(f"{section.name}: write {key}, or only if none is wanted {weakening} = true")
-    return chosen
 
 
 def _svns(section: Section) -> Mapping[str, int]:

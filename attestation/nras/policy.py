@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Self
 
-from ..errors import PolicyError
 from ..section import Section
 
 LONGEST_SKEW = 300
@@ -33,9 +32,9 @@ class NrasPolicy:
     @classmethod
     def parse(cls, section: Section) -> Self:
         """The section; PolicyError for what is missing, unknown or contradictory."""
-        any_key = _instead(section, "trust_collateral_keys", "key_issuers")
-        any_driver = _instead(section, "allow_any_driver", "drivers")
-        any_vbios = _instead(section, "allow_any_vbios", "vbios")
+        any_key = section.instead("trust_collateral_keys", "key_issuers")
+        any_driver = section.instead("allow_any_driver", "drivers")
+        any_vbios = section.instead("allow_any_vbios", "vbios")
         return cls(
             count=section.integer("count", 1, 64),
             key_issuers=None if any_key else section.digests("key_issuers", 32),
@@ -47,11 +46,3 @@ class NrasPolicy:
             allow_warnings=section.flag("allow_warnings"),
             allow_missing_nonce=section.flag("allow_missing_nonce"),
         )
-
-
-def _instead(section: Section, weakening: str, key: str) -> bool:
-    """Whether the policy writes `weakening` instead of `key`; exactly one of them belongs there."""
-    chosen = section.flag(weakening)
-    if chosen == (key in section):
-        raise PolicyError(f"{section.name}: write {key}, or only if none is wanted {weakening} = true")
-    return chosen

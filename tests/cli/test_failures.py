@@ -36,7 +36,6 @@ def test_what_is_no_address_is_called_that(url: str, capsys: pytest.CaptureFixtu
     "words",
     [
         ["broker", "init", "--data", "{file}/broker"],
-        ["collateral", "list", "--store", "{file}/store"],
         ["policy", "explain", "{file}/policy"],
         ["owner-key", "new", "{file}/key"],
     ],
