@@ -41,7 +41,7 @@ class Section:
         return self.take(key, bool, False)
 
     def instead(self, weakening: str, key: str) -> bool:
-        """Whether the table spells out `weakening` in the place of `key`; exactly one of them belongs there."""
+        """Whether `weakening` is spelled out in the place of `key`; exactly one of them belongs there."""
         chosen = self.flag(weakening)
         if chosen == (key in self):
             raise PolicyError(f"{self.name}: write {key}, or only if none is wanted {weakening} = true")
