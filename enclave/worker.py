@@ -142,6 +142,7 @@ class Worker:
             metrics=metrics,
             replay=ReplayCache(),
             clock=time.time,
+            pin=self._library.holdings.pin,
         )
         return Gateway(
             oblivious=oblivious,

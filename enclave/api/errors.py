@@ -12,6 +12,7 @@ from enclave.engine.interface import (
     InvalidRequest,
     Overloaded,
     PromptTooLong,
+    Swapped,
     UnknownAdapter,
     UnknownEncoder,
 )
@@ -50,6 +51,8 @@ def from_engine(error: EngineError, param: str | None = None) -> ApiError:
             return ApiError(400, message, param=param, code="context_length_exceeded")
         case UnknownAdapter() | UnknownEncoder():
             return ApiError(404, str(error), param="model", code="model_not_found")
+        case Swapped():
+            return ApiError(409, str(error), param="model", code="model_changed")
         case InvalidRequest():
             return ApiError(400, str(error), param=param, code="invalid_request")
         case DeviceLost():

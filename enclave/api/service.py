@@ -17,7 +17,7 @@ from enclave.engine.interface import (
     Sampling,
     TokenEvent,
 )
-from enclave.engine.runner import EngineRunner, TokenStream
+from enclave.engine.runner import EngineRunner, Still, TokenStream, always
 from enclave.text import TextModel, UnsupportedChat
 
 from .errors import ApiError, from_engine, unknown_model
@@ -41,6 +41,9 @@ class Held(Protocol):
 
     def permits(self, name: str, tenant: str) -> bool:
         """Whether its owner lets `tenant` use it."""
+
+    def unchanged(self, *names: str) -> Still:
+        """Whether it is still what it was when this request was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Service:
 
     def names(self) -> list[str]:
         """What a request may ask for, the base model first, encoders last."""
-        return [*self._generators(), *sorted(self._encoders)]
+        return [*self._generators(), *self._usable(sorted(self._encoders))]
 
     def check_model(self, name: str) -> None:
         """ApiError 404 unless `name` is loaded."""
@@ -96,7 +99,9 @@ class Service:
             raise unknown_model(name, self._generators())
 
     def _generators(self) -> list[str]:
-        names = [self.name, *sorted(self._runner.adapters)]
+        return self._usable([self.name, *sorted(self._runner.adapters)])
+
+    def _usable(self, names: list[str]) -> list[str]:
         return names if self._holdings is None else [name for name in names if name in self._holdings.roots]
 
     def fingerprint(self, model: str) -> str:
@@ -144,26 +149,27 @@ class Service:
         The others begin when the first has its first token, so that they find its prompt in the cache.
         `shape` is masked and read only where the engine has masks.
         """
-        self._check_permitted(request.model, caller)
+        self._check_permitted(caller, self.name, request.model)
+        still = self._unchanged(self.name, request.model)
         masked = shape if shape is not None and self.masks else None
         try:
             first = self._request(request, caller, ids, limit, scores, masked, alone=count == 1)
-            streams = await self._submit(first, count)
+            streams = await self._submit(first, count, still)
         except EngineError as error:
             raise from_engine(error, request.prompt_field) from None
         reader = masked.reader if masked is not None else Plain
         return [Generation(stream, self.text, request.stops(), reader(), event) for stream, event in streams]
 
     async def _submit(
-        self, first: GenerationRequest, count: int
+        self, first: GenerationRequest, count: int, still: Still
     ) -> list[tuple[TokenStream, TokenEvent | None]]:
-        stream = await self._runner.submit(first)
+        stream = await self._runner.submit(first, still)
         streams: list[tuple[TokenStream, TokenEvent | None]] = [(stream, None)]
         try:
             if count > 1:
                 streams = [(stream, await stream.__anext__())]
             for at in range(1, count):
-                streams.append((await self._runner.submit(_sibling(first, at)), None))
+                streams.append((await self._runner.submit(_sibling(first, at), still), None))
         except BaseException:  # cancelled or refused: what was begun must not go on
             for begun, _ in streams:
                 begun.close()
@@ -201,11 +207,14 @@ class Service:
             logprobs=scores,
         )
 
-    def _check_permitted(self, model: str, caller: Caller) -> None:
-        """ApiError 403 unless the owners of base model and adapter let the caller's tenant use them."""
+    def _unchanged(self, *names: str) -> Still:
+        return always if self._holdings is None else self._holdings.unchanged(*names)
+
+    def _check_permitted(self, caller: Caller, *names: str) -> None:
+        """ApiError 403 unless the owners of all of `names` let the caller's tenant use them."""
         if self._holdings is None:
             return
-        for name in {self.name, model}:
+        for name in dict.fromkeys(names):
             if not self._holdings.permits(name, caller.tenant.name):
                 message = f"the owner of {name!r} does not let you use it"
                 raise ApiError(403, message, kind="permission_error", param="model", code="not_permitted")
@@ -236,19 +245,22 @@ class Service:
 
     def embedding_ids(self, model: str, inputs: Sequence[str | list[int]]) -> list[tuple[int, ...]]:
         """Token ids of texts for an encoder; ApiError 404 if it is not loaded, 400 for a bad text."""
-        if model not in self._encoders:
-            raise unknown_model(model, sorted(self._encoders))
+        known = self._usable(sorted(self._encoders))
+        if model not in known:
+            raise unknown_model(model, known)
         return [_ids(self._encoders[model], text, "input") for text in inputs]
 
     async def embed(
         self, model: str, caller: Caller, prompts: Sequence[tuple[int, ...]]
     ) -> list[tuple[float, ...]]:
-        """One vector a prompt, batched by the engine; ApiError if it will not or cannot."""
+        """One vector a prompt, batched by the engine; ApiError if it may not, will not or cannot."""
+        self._check_permitted(caller, model)
+        still = self._unchanged(model)
         turn = asyncio.Semaphore(EMBEDDED_AT_ONCE)
 
         async def one(ids: tuple[int, ...]) -> tuple[float, ...]:
             async with turn:
-                return await self._embed_one(model, caller, ids)
+                return await self._embed_one(model, caller, ids, still)
 
         tasks = [asyncio.ensure_future(one(ids)) for ids in prompts]
         try:
@@ -257,7 +269,9 @@ class Service:
             for task in tasks:
                 task.cancel()
 
-    async def _embed_one(self, model: str, caller: Caller, ids: tuple[int, ...]) -> tuple[float, ...]:
+    async def _embed_one(
+        self, model: str, caller: Caller, ids: tuple[int, ...], still: Still
+    ) -> tuple[float, ...]:
         request = EmbeddingRequest(
             id=uuid.uuid4().hex,
             prompt=ids,
@@ -266,7 +280,7 @@ class Service:
             priority=caller.tenant.priority,
         )
         try:
-            event = await self._runner.embed(request)
+            event = await self._runner.embed(request, still)
         except EngineError as error:
             raise from_engine(error, "input") from None
         if event.vector is None:

@@ -1,7 +1,8 @@
 """What is loaded right now: as the workload says it, who may use it, and when it has to go."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from attestation import LoadedModel, Workload
@@ -18,6 +19,14 @@ class Held:
     found: Found
     adapter: bool
     not_after: int | None
+
+
+_OPENED: ContextVar["Mapping[str, Held] | None"] = ContextVar("held_when_opened", default=None)
+
+
+def _identities(held: Mapping[str, Held], names: Sequence[str]) -> list[LoadedModel | None]:
+    found = [held.get(name) for name in names]
+    return [each.found.loaded if each else None for each in found]
 
 
 class Holdings:
@@ -79,6 +88,20 @@ class Holdings:
         """Whether its owner lets `tenant` use what is held under `name`."""
         held = self._held.get(name)
         return held is not None and (held.found.tenants is None or tenant in held.found.tenants)
+
+    def pin(self) -> None:
+        """What is held now is what the request of this context was opened for."""
+        _OPENED.set(self._held)
+
+    def unchanged(self, *names: str) -> Callable[[], bool]:
+        """Whether under all `names` is still what was held when this context's request was opened.
+
+        Asked later, from any thread: by root and owner, so that what was loaded anew from the same files
+        counts as the same. Where nothing was pinned, what is held now is meant.
+        """
+        pinned = _OPENED.get()
+        opened = _identities(self._held if pinned is None else pinned, names)
+        return lambda: None not in opened and _identities(self._held, names) == opened
 
     def expired(self, now: float) -> Iterator[Held]:
         """What may not stay."""

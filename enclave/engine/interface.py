@@ -57,6 +57,10 @@ class UnknownAdapter(EngineError):
     """The request names an adapter that is not loaded."""
 
 
+class Swapped(EngineError):
+    """What a request was opened for is not what is loaded under that name when it reaches the engine."""
+
+
 class UnknownEncoder(EngineError):
     """The request names an encoder that is not loaded."""
 

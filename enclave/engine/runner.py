@@ -24,6 +24,7 @@ from .interface import (
     GenerationRequest,
     ModelRefused,
     Request,
+    Swapped,
     TokenEvent,
 )
 
@@ -89,6 +90,13 @@ class EventStream(Generic[_E]):
 
 
 TokenStream = EventStream[TokenEvent]
+Still = Callable[[], bool]
+"""Whether what a request was opened for is still what is loaded."""
+
+
+def always() -> bool:
+    """Nothing is swapped."""
+    return True
 
 
 class EngineRunner:
@@ -135,14 +143,16 @@ class EngineRunner:
         """Counts without content, as of the last step."""
         return self._stats
 
-    async def submit(self, request: GenerationRequest) -> TokenStream:
+    async def submit(self, request: GenerationRequest, still: Still = always) -> TokenStream:
         """Start a request; its grammar is compiled on another thread first.
 
-        Raises what `Engine.prepare` and `Engine.submit` raise, EngineError if the engine has ended.
+        `still` is asked on the engine's thread, between whose commands nothing is loaded or unloaded. Raises
+        Swapped if it says no, what `Engine.prepare` and `Engine.submit` raise, EngineError if the engine has
+        ended.
         """
         if request.grammar is not None:
             await asyncio.to_thread(self._engine.prepare, request)
-        return await self._start(request, TokenStream(request.id, self._cancel))
+        return await self._start(request, TokenStream(request.id, self._cancel), still)
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[TokenEvent]:
         """The events of a request; when the consumer goes away the request is cancelled.
@@ -153,12 +163,11 @@ class EngineRunner:
             async for event in stream:
                 yield event
 
-    async def embed(self, request: EmbeddingRequest) -> EmbeddingEvent:
-        """One text's vector. Raises what `Engine.submit` raises, EngineError if the engine has ended."""
-        async with await self._start(
-            request, EventStream[EmbeddingEvent](request.id, self._cancel)
-        ) as stream:
-            return await anext(stream)
+    async def embed(self, request: EmbeddingRequest, still: Still = always) -> EmbeddingEvent:
+        """One text's vector. Raises as `submit`."""
+        stream = EventStream[EmbeddingEvent](request.id, self._cancel)
+        async with await self._start(request, stream, still) as started:
+            return await anext(started)
 
     async def load_adapter(self, name: str, files: ModelFiles) -> None:
         """Load an adapter between steps. Its files are read before, on another thread, so that nobody waits
@@ -192,8 +201,10 @@ class EngineRunner:
             self._wake.notify()
         self._thread.join()
 
-    async def _start(self, request: Request, stream: EventStream[_E]) -> EventStream[_E]:
+    async def _start(self, request: Request, stream: EventStream[_E], still: Still) -> EventStream[_E]:
         def start() -> None:
+            if not still():
+                raise Swapped("what is loaded has changed since the request was opened; ask again")
             self._engine.submit(request)
             self._streams[request.id] = stream
 

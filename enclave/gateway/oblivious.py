@@ -70,7 +70,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObliviousHandler:
-    """Answers /ohttp. `workload` gives the current W; `clock` Unix seconds; sizes in bytes."""
+    """Answers /ohttp. `workload` gives the current W; `clock` Unix seconds; sizes in bytes.
+
+    `pin` is called when a request has been compared with it, in the context in which the application runs.
+    """
 
     keys: Keys
     workload: Callable[[], bytes]
@@ -78,6 +81,7 @@ class ObliviousHandler:
     metrics: Metrics
     replay: ReplayCache
     clock: Callable[[], float]
+    pin: Callable[[], None] = lambda: None
     max_request: int = 2 * 1024 * 1024
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,6 +155,7 @@ class ObliviousHandler:
             await SealedCall(opened.answer, send, ()).reply(refused.status, refused.body, PROBLEM_JSON)
             self.metrics.request("answered")
             return
+        self.pin()  # nothing is awaited between the comparison and this
         session = self.keys.next_session()
         call = SealedCall(opened.answer, send, (session_field(session),) if session else ())
         with self.metrics.in_flight():

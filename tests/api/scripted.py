@@ -133,6 +133,9 @@ class Books:
     def permits(self, name: str, tenant: str) -> bool:
         return name in self.roots and name not in self.denied
 
+    def unchanged(self, *names: str) -> Callable[[], bool]:
+        return lambda: all(name in self.roots for name in names)
+
 
 @asynccontextmanager
 async def app(
@@ -150,7 +153,7 @@ async def app(
         "faq",
         text,
         runner,
-        holdings=Books({"faq": ROOT, "sailor": b"\x02" * 32}, frozenset(denied)),
+        holdings=Books({"faq": ROOT, "sailor": b"\x02" * 32, "minilm": b"\x03" * 32}, frozenset(denied)),
         encoders={"minilm": text},
         setting=b"test",
     )

@@ -282,6 +282,18 @@ async def test_a_tenant_whom_the_owner_does_not_name_is_refused_by_the_api() -> 
         assert (await client.post("/v1/chat/completions", json=question)).status_code == 200
 
 
+async def test_an_encoder_asks_whether_it_may_be_used_like_a_model() -> None:
+    from tests.api.scripted import app
+
+    texts = {"model": "minilm", "input": "hello"}
+    async with app() as (client, _):
+        assert (await client.post("/v1/embeddings", json=texts)).status_code == 200
+    async with app(denied={"minilm"}) as (client, engine):
+        answer = await client.post("/v1/embeddings", json=texts)
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "not_permitted"
+        assert engine.seen == []
+
+
 def test_what_its_owner_unloads_while_a_device_is_restored_does_not_come_back(sealed: Path) -> None:
     releases = Releases()
     books = library(sealed, releases, Clock(), sailor="sailor")
