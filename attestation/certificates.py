@@ -8,10 +8,10 @@ What depends on bytes alone is remembered; validity is judged each time.
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from . import algorithms, der, pkix
 from .errors import MalformedEvidence
-from .usage import SIGNS_CERTIFICATES, SIGNS_CRLS, Extension, Extensions, constraints, key_usage
+from .usage import SIGNS_CERTIFICATES, SIGNS_CRLS, Extensions, constraints, key_usage
 
 MAX_CERTIFICATE = 16 * 1024
 MAX_PEM = 256 * 1024
@@ -32,11 +32,11 @@ _VERSION_3 = 2
 _PEM = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CRL|PUBLIC KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """An X.509 v3 certificate, parsed, not verified. Names, key and algorithm are DER.
 
-    Two are equal if their bytes are.
+    Two are equal if their bytes are. What few ask for is read when it is asked for, then kept.
     """
 
     raw: bytes
@@ -51,10 +51,22 @@ class Certificate:
     extensions: Extensions = field(repr=False, compare=False)
     signature: bytes = field(repr=False, compare=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The subject's common name; empty if it has none."""
         return common_name(self.subject)
+
+    @cached_property
+    def key(self) -> PublicKey:
+        """The public key; MalformedEvidence if it is neither RSA nor elliptic-curve."""
+        return public_key(self.spki)
+
+    @cached_property
+    def authority(self) -> bool:
+        """Whether basic constraints say authority and key usage, if present, says keyCertSign."""
+        may_sign = key_usage(self.extensions)
+        signs = may_sign is None or may_sign & SIGNS_CERTIFICATES != 0
+        return bool(constraints(self.extensions).authority) and signs
 
     def valid_at(self, now: datetime) -> bool:
         """Whether `now` lies within the validity, ends included."""
@@ -62,9 +74,9 @@ class Certificate:
 
     def issued_by(self, issuer: "Certificate") -> bool:
         """Whether `issuer` is named as issuer, may sign certificates, and signed this one."""
-        if self.issuer != issuer.subject or not is_authority(issuer):
+        if self.issuer != issuer.subject or not issuer.authority:
             return False
-        return signed_by(self.signed, self.algorithm, self.signature, issuer.spki)
+        return signed_by(self.signed, self.algorithm, self.signature, issuer)
 
 
 def load(raw: bytes) -> Certificate:
@@ -126,6 +138,16 @@ def pem(der_bytes: bytes) -> bytes:
 @lru_cache(maxsize=256)
 def from_der(raw: bytes) -> Certificate:
     """The certificate that fills `raw`; MalformedEvidence otherwise."""
+    return _read(raw)
+
+
+@lru_cache(maxsize=64)
+def anchor(raw: bytes) -> Certificate:
+    """A trust anchor (DER), remembered apart: certificates that evidence brings do not displace it."""
+    return _read(raw)
+
+
+def _read(raw: bytes) -> Certificate:
     if len(raw) > MAX_CERTIFICATE:
         raise MalformedEvidence(f"certificate of {len(raw)} bytes exceeds {MAX_CERTIFICATE}")
     outer = pkix.decode(pkix.Signed, raw)
@@ -150,14 +172,12 @@ def from_der(raw: bytes) -> Certificate:
     )
 
 
-def read_extensions(listed: Iterable[pkix.Extension] | None) -> Extensions:
+def read_extensions(listed: Sequence[pkix.Extension] | None) -> Extensions:
     """The extensions by object identifier; one that is there twice is malformed."""
-    found: dict[bytes, Extension] = {}
-    for item in listed or ():
-        name = bytes(item.name.data)
-        if item.name.tag_bytes != pkix.OID or name in found:
-            raise MalformedEvidence(f"extension {name.hex()} is there twice, or has no proper name")
-        found[name] = Extension(item.value, bool(item.critical))
+    listed = listed or ()
+    found = {item.name: item for item in listed}
+    if len(found) != len(listed):
+        raise MalformedEvidence("an extension is there twice")
     return MappingProxyType(found)
 
 
@@ -173,14 +193,6 @@ def common_name(name: bytes) -> str:
         if attribute == der.SEQUENCE and kind == der.OID and content[start:value] == _COMMON_NAME:
             return der.text(der.only(content[value:end]))
     return ""
-
-
-@lru_cache(maxsize=256)
-def is_authority(certificate: Certificate) -> bool:
-    """Whether basic constraints say authority and key usage, if present, says keyCertSign."""
-    may_sign = key_usage(certificate.extensions)
-    signs = may_sign is None or may_sign & SIGNS_CERTIFICATES != 0
-    return bool(constraints(certificate.extensions).authority) and signs
 
 
 def signs_crls(certificate: Certificate) -> bool:
@@ -202,13 +214,13 @@ def public_key(spki: bytes) -> PublicKey:
 
 
 @lru_cache(maxsize=512)
-def signed_by(signed: bytes, algorithm: bytes, signature: bytes, spki: bytes) -> bool:
-    """Whether the key `spki` made `signature` over `signed` under the DER AlgorithmIdentifier.
+def signed_by(signed: bytes, algorithm: bytes, signature: bytes, issuer: Certificate) -> bool:
+    """Whether the key of `issuer` made `signature` over `signed` under the DER AlgorithmIdentifier.
 
     ECDSA, RSA PKCS #1 v1.5 and RSASSA-PSS with SHA-256, -384 or -512 (PSS: MGF1 with the same hash,
     salt as long as the hash); false for any other algorithm or a key that does not fit.
     """
-    key = public_key(spki)
+    key = issuer.key
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             digest = algorithms.ECDSA.get(algorithm)

@@ -48,7 +48,6 @@ def _certificates_or_size(raw: bytes) -> Any:
 
 def _certificates(raw: bytes) -> Any:
     from .certificates import common_name, load_all
-    from .der import dotted
     from .tpm.appraisal import unpadded
 
     return [
@@ -58,7 +57,7 @@ def _certificates(raw: bytes) -> Any:
             "serial": f"{item.serial:x}",
             "not_before": item.not_before,
             "not_after": item.not_after,
-            "extensions": sorted(map(dotted, item.extensions)),
+            "extensions": sorted(name.dotted_string for name in item.extensions),
         }
         for item in load_all(unpadded(raw))
     ]

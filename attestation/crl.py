@@ -8,10 +8,11 @@ from functools import lru_cache
 from . import der, pkix
 from .certificates import Certificate, pem_blocks, read_extensions, signed_by, signs_crls
 from .errors import MalformedEvidence
+from .pkix import ObjectIdentifier
 
 MAX_CRL = 1024 * 1024
 _VERSION_2 = 1
-_NUMBER, _AUTHORITY_KEY = der.encoded_oid("2.5.29.20"), der.encoded_oid("2.5.29.35")
+_NUMBER, _AUTHORITY_KEY = ObjectIdentifier("2.5.29.20"), ObjectIdentifier("2.5.29.35")
 _UNDERSTOOD = frozenset({_NUMBER, _AUTHORITY_KEY})
 
 
@@ -37,7 +38,7 @@ class Crl:
         """Whether `issuer` is named as issuer, may sign CRLs, and signed this one."""
         if self.issuer != issuer.subject or not signs_crls(issuer) or not self.understood:
             return False
-        return signed_by(self.signed, self.algorithm, self.signature, issuer.spki)
+        return signed_by(self.signed, self.algorithm, self.signature, issuer)
 
 
 @lru_cache(maxsize=32)

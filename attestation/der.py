@@ -132,16 +132,6 @@ def dotted(content: bytes) -> str:
     return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
 
 
-def encoded_oid(dotted: str) -> bytes:
-    """The content of the OBJECT IDENTIFIER that `dotted` reads back."""
-    first, second, *rest = map(int, dotted.split("."))
-    octets = bytearray()
-    for arc in (40 * first + second, *rest):
-        groups = range(7 * (max(arc.bit_length() - 1, 0) // 7), -1, -7)
-        octets += bytes((arc >> shift & 0x7F) | (0x80 if shift else 0) for shift in groups)
-    return bytes(octets)
-
-
 def text(element: Element) -> str:
     """The value of a UTF8String, PrintableString or IA5String."""
     if element.tag not in (UTF8_STRING, PRINTABLE_STRING, IA5_STRING):

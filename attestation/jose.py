@@ -141,7 +141,7 @@ def _key(item: Any) -> Key | None:
     chain = _chain(item.get("x5c", []))
     public = public_key(item) if "n" in item or "x" in item else None
     if chain:
-        certified = certificates.public_key(chain[0].spki)
+        certified = chain[0].key
         if public is not None and _members(public) != _members(certified):
             raise MalformedEvidence(f"key {kid!r} is not the key of its own certificate")
         public = certified

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import certificates, der
 from .certificates import Certificate
+from .pkix import ObjectIdentifier
 from .usage import BASIC_CONSTRAINTS, KEY_USAGE, SIGNS_DATA, constraints, key_usage
 
-EXTENDED_KEY_USAGE = der.encoded_oid("2.5.29.37")
-ALTERNATIVE_NAME = der.encoded_oid("2.5.29.17")
+EXTENDED_KEY_USAGE = ObjectIdentifier("2.5.29.37")
+ALTERNATIVE_NAME = ObjectIdentifier("2.5.29.17")
 MAX_CANDIDATES = 16
 MINIMUM_RSA = 2048
 Path = tuple[Certificate, ...]
@@ -23,7 +24,7 @@ _UNDERSTOOD = {BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, ALTERNATIVE_NAM
 
 def anchors(pinned: Iterable[bytes]) -> Path:
     """Pinned certificates (DER) in the form that paths are made of."""
-    return tuple(certificates.from_der(item) for item in pinned)
+    return tuple(certificates.anchor(item) for item in pinned)
 
 
 def find(leaf: Certificate, others: Iterable[Certificate], pinned: Path) -> Path | None:
@@ -81,7 +82,7 @@ def extended_usages(certificate: Certificate) -> frozenset[str]:
 def _issued(certificate: Certificate, issuer: Certificate) -> bool:
     if not certificate.issued_by(issuer):
         return False
-    key = certificates.public_key(issuer.spki)
+    key = issuer.key
     return not isinstance(key, rsa.RSAPublicKey) or key.key_size >= MINIMUM_RSA
 
 

@@ -4,13 +4,19 @@ What is signed, compared or handed on is kept as it was encoded.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from .errors import MalformedEvidence
 
-SEQUENCE, OID = b"\x30", b"\x06"
+if TYPE_CHECKING:
+    from cryptography.x509 import ObjectIdentifier as ObjectIdentifier
+else:  # importing x509 takes as long as importing all else that judges a report
+    ObjectIdentifier = type(ec.EllipticCurveOID.SECP384R1)
+
+SEQUENCE = b"\x30"
 T = TypeVar("T")
 Time = asn1.UTCTime | asn1.GeneralizedTime
 
@@ -28,7 +34,7 @@ class Signed:
 class Extension:
     """One extension; `critical` is None where the flag is left out."""
 
-    name: asn1.TLV
+    name: ObjectIdentifier
     critical: bool | None
     value: bytes
 

@@ -1,26 +1,15 @@
 """What a certificate may be used for: basic constraints and key usage (RFC 5280, 4.2.1.3 and 4.2.1.9)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from cryptography.hazmat import asn1
 
 from . import der, pkix
+from .pkix import ObjectIdentifier
 
-KEY_USAGE = der.encoded_oid("2.5.29.15")
-BASIC_CONSTRAINTS = der.encoded_oid("2.5.29.19")
-
-
-class Extension(NamedTuple):
-    """An extension's value (the content of its OCTET STRING) and whether it is critical."""
-
-    value: bytes
-    critical: bool
-
-
-# By the content of the OBJECT IDENTIFIER: `der.encoded_oid`.
-Extensions = Mapping[bytes, Extension]
-
+KEY_USAGE = ObjectIdentifier("2.5.29.15")
+BASIC_CONSTRAINTS = ObjectIdentifier("2.5.29.19")
+Extensions = Mapping[ObjectIdentifier, pkix.Extension]
 
 # The first octet of a KeyUsage. Plain numbers: an IntFlag costs as much as reading the certificate.
 SIGNS_DATA = 0x80

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from .. import snp
-from ..certificates import public_key
 from ..context import Context
 from ..cose import PS384
 from ..paths import expired, extended_usages, faults, find, signs_data
@@ -61,7 +60,7 @@ def appraise_aci(
 
 def _check_issuer(sheet: Sheet, uvm: UvmEndorsement, rules: AciPolicy, now: datetime) -> None:
     signer = uvm.chain[0]
-    signed = uvm.message.verified_by(public_key(signer.spki), PS384) and signs_data(signer)
+    signed = uvm.message.verified_by(signer.key, PS384) and signs_data(signer)
     sheet.record(Check.UVM_SIGNATURE, signed, "verifies" if signed else "does not verify", "PS384")
     listed = ", ".join(sorted(rules.issuers)) or "none"
     sheet.record(Check.UVM_ISSUER, uvm.issuer in rules.issuers, uvm.issuer, listed)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from .. import algorithms, der
 from .. import certificates as x509_frame
 from ..errors import MalformedEvidence
+from ..pkix import ObjectIdentifier
 from ..usage import BASIC_CONSTRAINTS, KEY_USAGE, SIGNS_CERTIFICATES, SIGNS_DATA, constraints, key_usage
 from .tcb_info import COMPOSITE_DEVICE_ID, DICE_TCB_INFO, TcbInfo
 
@@ -36,13 +37,13 @@ ERRORS = (
 )
 """What `cryptography` raises for certificates and OCSP responses that are not well-formed."""
 
-_ALTERNATIVE_NAME = der.encoded_oid("2.5.29.17")
+_ALTERNATIVE_NAME = ObjectIdentifier("2.5.29.17")
 _OTHER_NAME, _EXPLICIT_0 = 0xA0, 0xA0
 _DEVICE_NAME = "1.3.6.1.4.1.412.274.1"  # DMTF: UTF8String vendor:chip:serial
 _UNDERSTOOD = frozenset({BASIC_CONSTRAINTS, KEY_USAGE})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Certificate:
     """An X.509 certificate and the facts that a chain is judged by. Parsed, not verified."""
 
@@ -57,10 +58,9 @@ class Certificate:
     name: str
 
     @classmethod
-    def from_der(cls, raw: bytes) -> Self:
-        """The certificate in `raw`; MalformedEvidence if it is not a well-formed one with a P-384 key."""
-        read = x509_frame.from_der(raw)
-        key = x509_frame.public_key(read.spki)
+    def of(cls, read: x509_frame.Certificate) -> Self:
+        """The facts in a certificate; MalformedEvidence if it is not a well-formed one with a P-384 key."""
+        key = read.key
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
             raise MalformedEvidence("a certificate's key is not on P-384")
         if read.serial <= 0:
@@ -99,7 +99,7 @@ class Certificate:
         """The end of the validity."""
         return self.frame.not_after
 
-    @property
+    @cached_property
     def key_id(self) -> str:
         """SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal."""
         return hashlib.sha256(self.spki).hexdigest()
@@ -118,7 +118,7 @@ class Certificate:
         if not (named and issuer.authority and issuer.signs_certificates):
             return False
         fits = isinstance(algorithms.ECDSA.get(mine.algorithm), hashes.SHA384)
-        return fits and x509_frame.signed_by(mine.signed, mine.algorithm, mine.signature, issuer.spki)
+        return fits and x509_frame.signed_by(mine.signed, mine.algorithm, mine.signature, issuer.frame)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,13 @@ def _certificates(raw: bytes) -> tuple[Certificate, ...]:
 @lru_cache(maxsize=256)
 def certificate(raw: bytes) -> Certificate:
     """The certificate in `raw` (DER), parsed once for equal bytes."""
-    return Certificate.from_der(raw)
+    return Certificate.of(x509_frame.from_der(raw))
+
+
+@lru_cache(maxsize=16)
+def anchor(raw: bytes) -> Certificate:
+    """A trust anchor (DER), remembered apart: certificates that evidence brings do not displace it."""
+    return Certificate.of(x509_frame.anchor(raw))
 
 
 def _device_name(value: bytes) -> tuple[str, str] | None:

@@ -1,7 +1,7 @@
 """The pinned roots of NVIDIA's two hierarchies, as a policy trusts them."""
 
 from ..context import Context
-from .chain import Certificate, certificate
+from .chain import Certificate, anchor
 
 DEVICE_ROOT = "device_identity_ca"
 CORIM_ROOT = "corim_signing_root_ca"
@@ -10,4 +10,4 @@ CORIM_ROOT = "corim_signing_root_ca"
 def anchors(context: Context, name: str) -> tuple[Certificate, ...]:
     """The policy's roots for NVIDIA whose file name begins with `name`."""
     found = context.policy.roots.der("nvidia")
-    return tuple(certificate(root) for stem, root in found.items() if stem.startswith(name))
+    return tuple(anchor(root) for stem, root in found.items() if stem.startswith(name))

@@ -6,9 +6,10 @@ from typing import Self
 from .. import der
 from ..der import Element
 from ..errors import MalformedEvidence
+from ..pkix import ObjectIdentifier
 
-DICE_TCB_INFO = der.encoded_oid("2.23.133.5.4.1.1")
-COMPOSITE_DEVICE_ID = der.encoded_oid("2.23.133.5.4.1")
+DICE_TCB_INFO = ObjectIdentifier("2.23.133.5.4.1.1")
+COMPOSITE_DEVICE_ID = ObjectIdentifier("2.23.133.5.4.1")
 
 _SHA384 = bytes.fromhex("608648016503040202")
 _FWIDS = 0xA6
@@ -30,7 +31,7 @@ class TcbInfo:
     flags: frozenset[int] | None
 
     @classmethod
-    def from_der(cls, oid: bytes, raw: bytes) -> Self:
+    def from_der(cls, oid: ObjectIdentifier, raw: bytes) -> Self:
         """The extension value; MalformedEvidence if it is not of the form of its OID."""
         body = der.only(raw, der.SEQUENCE)
         return cls._dice(body) if oid == DICE_TCB_INFO else cls._composite(body)

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +25,7 @@ SIMULATOR = "simulator"
 VENDORS = frozenset({"amd", "intel", "nvidia", "azure", "aws", "google"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Roots:
     """Certificates that are trusted because they are here, by vendor and file stem.
 
@@ -40,7 +40,14 @@ class Roots:
 
     def der(self, vendor: str) -> Mapping[str, bytes]:
         """The certificates trusted for `vendor` in DER, by stem such as "milan_ark"; empty if none are."""
-        return {stem: _der(anchor) for stem, anchor in self.anchors.get(vendor, {}).items()}
+        return self._encoded.get(vendor, {})
+
+    @cached_property
+    def _encoded(self) -> Mapping[str, Mapping[str, bytes]]:
+        return {
+            vendor: MappingProxyType({stem: _der(anchor) for stem, anchor in anchors.items()})
+            for vendor, anchors in self.anchors.items()
+        }
 
     def of(self, vendor: str) -> "Mapping[str, x509.Certificate]":
         """The same, parsed."""

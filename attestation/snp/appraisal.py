@@ -129,7 +129,7 @@ def _check_product(
     agree = line is not None and key.product is line and (report.cpuid is None or report.product is line)
     named = "none" if report.cpuid is None else str(report.product)
     found = f"root {line}, certificate {key.product}, report {named}"
-    expected = f"one of {guest.listed(map(str, rules.products))}"
+    expected = f"one of {guest.listed(rules.products)}"
     sheet.record(Check.PRODUCT, agree and line in rules.products, found, expected)
 
 

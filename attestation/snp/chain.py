@@ -20,6 +20,7 @@ from .product import Product
 from .report import SnpReport
 
 MAX_ITEMS = 32
+_ARKS = {line: f"{line.lower()}_ark" for line in Product}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,17 @@ class Path:
         Where a single line is pinned, everything is judged under that one.
         """
         anchors = roots.der("amd")
-        lines = {line for line in Product if f"{line.lower()}_ark" in anchors}
+        lines = {line for line, stem in _ARKS.items() if stem in anchors}
         product = leaf.product
         if product not in lines and len(lines) == 1:
             (product,) = lines
         others = [item for item in supplied.certificates if not is_endorsement(item)]
-        root = anchors.get(f"{product.lower()}_ark") if product else None
+        root = anchors.get(_ARKS[product]) if product else None
         return cls(
             leaf=leaf,
             product=product,
             issuer=_issuer(leaf, _candidates(leaf, product, anchors, others)),
-            root=certificates.from_der(root) if root else None,
+            root=certificates.anchor(root) if root else None,
             supplied_roots=tuple(item for item in others if _self_issued(item)),
             known=tuple(sorted(lines)),
         )
@@ -169,9 +170,9 @@ def _candidates(
     """What may have issued `leaf`: the line's pinned ASK and ASVK, likelier first, then the rest."""
     stems = ("asvk", "ask") if leaf.kind is SigningKey.VLEK else ("ask", "asvk")
     for stem in stems if product else ():
-        anchor = anchors.get(f"{str(product).lower()}_{stem}")
-        if anchor is not None:
-            yield certificates.from_der(anchor)
+        pinned = anchors.get(f"{str(product).lower()}_{stem}")
+        if pinned is not None:
+            yield certificates.anchor(pinned)
     yield from (item for item in supplied if not _self_issued(item))
 
 

@@ -5,19 +5,21 @@ from typing import Any
 from .flags import GuestFlag
 from .report import SnpReport
 
+_NAMED = {
+    f"policy_{name.lower()}": GuestFlag[name].value
+    for name in ("DEBUG", "SMT", "MIGRATE_MA", "SINGLE_SOCKET")
+}
+
 
 def report_claims(report: SnpReport) -> dict[str, Any]:
     """The claims of `report`; they hold only if the verdict is accepted."""
-    flags, info = report.policy.flags, report.signer_info
+    flags, info = int(report.policy.flags), report.signer_info
     cpuid = report.cpuid
     octets = (cpuid.family, cpuid.model, cpuid.stepping) if cpuid else (0, 0, 0)
     claims: dict[str, Any] = {
         "report_version": report.version,
         "policy": f"{report.policy.to_int():#x}",
-        "policy_debug": GuestFlag.DEBUG in flags,
-        "policy_smt": GuestFlag.SMT in flags,
-        "policy_migrate_ma": GuestFlag.MIGRATE_MA in flags,
-        "policy_single_socket": GuestFlag.SINGLE_SOCKET in flags,
+        **{name: bool(flags & bit) for name, bit in _NAMED.items()},
         "vmpl": report.vmpl,
         "guest_svn": report.guest_svn,
         "signing_key": info.signing_key.name,

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from .. import algorithms, der
-from ..certificates import Certificate, common_name, public_key
+from ..certificates import Certificate, common_name
 from ..errors import MalformedEvidence
+from ..pkix import ObjectIdentifier
 from ..usage import BASIC_CONSTRAINTS, KEY_USAGE
 from . import oids
 from .flags import SigningKey
@@ -20,6 +21,10 @@ _NAMES = {"SEV-VCEK": SigningKey.VCEK, "SEV-VLEK": SigningKey.VLEK}
 _ISSUERS = {SigningKey.VCEK: "SEV-", SigningKey.VLEK: "SEV-VLEK-"}
 _LEVELS = {"bl": oids.BL_SPL, "tee": oids.TEE_SPL, "snp": oids.SNP_SPL, "ucode": oids.UCODE_SPL}
 _UNDERSTOOD = frozenset({BASIC_CONSTRAINTS, KEY_USAGE})
+_OCTETS = {bytes((der.INTEGER, 1, value)): value for value in range(0x80)} | {
+    bytes((der.INTEGER, 2, 0, value)): value for value in range(0x80, 0x100)
+}
+"""What INTEGERs from 0 to 255 are in DER, which has one encoding for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +117,10 @@ class _Reader:
         if not holds:
             self.problems.append(problem)
 
-    def level(self, oid: bytes) -> int | None:
+    def level(self, oid: ObjectIdentifier) -> int | None:
         """The INTEGER in an extension, if it is one from 0 to 255."""
-        try:
-            value = der.integer(der.only(self._extensions[oid].value))
-        except (KeyError, MalformedEvidence):
-            return None
-        return value if 0 <= value <= 0xFF else None
+        extension = self._extensions.get(oid)
+        return _OCTETS.get(extension.value) if extension else None
 
     def tcb(self, turin: bool) -> Tcb | None:
         levels = {name: self.level(oid) for name, oid in _LEVELS.items()}
@@ -161,7 +163,7 @@ class _Reader:
         critical = {oid for oid, item in self._extensions.items() if item.critical}
         self.expect(critical <= _UNDERSTOOD, "a critical extension is not known")
         try:
-            key = public_key(self._certificate.spki)
+            key = self._certificate.key
         except MalformedEvidence:
             key = None
         if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1):
@@ -169,7 +171,7 @@ class _Reader:
         self.expect(False, "key is not on P-384")
         return None
 
-    def _string(self, oid: bytes) -> str | None:
+    def _string(self, oid: ObjectIdentifier) -> str | None:
         try:
             return der.text(der.only(self._extensions[oid].value, der.IA5_STRING))
         except (KeyError, MalformedEvidence):

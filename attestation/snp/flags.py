@@ -1,5 +1,6 @@
 """Bit fields of the attestation report: guest policy, platform information, signer information."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import KEEP, IntEnum, IntFlag
 from typing import Self
@@ -67,6 +68,11 @@ class PlatformInfo(IntFlag, boundary=KEEP):
 
 
 _PLATFORM_KNOWN = sum(PlatformInfo)
+
+
+def named(names: Mapping[str, IntFlag], bits: int) -> list[str]:
+    """The names of those of `bits` that have one."""
+    return [name for name, flag in names.items() if int(flag) & bits] if bits else []
 
 
 class SigningKey(IntEnum):

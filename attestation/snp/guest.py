@@ -1,14 +1,19 @@
 """What the guest is: its policy, and the values that identify it, its owner and its peer."""
 
-from collections.abc import Iterable, Set
+from functools import lru_cache
+from typing import Any
 
 from ..checks import CheckId
 from ..verdict import Sheet
 from .checks import SnpCheck as Check
-from .flags import GuestFlag, PlatformInfo
+from .flags import GuestFlag, PlatformInfo, named
 from .host import ANY
 from .policy import GUEST_REQUIREMENTS, SnpPolicy
 from .report import NO_MIGRATION_AGENT, SnpReport
+
+# Plain integers: flag arithmetic costs more than all other checks here.
+_DEBUG, _MIGRATE_MA, _SMT = int(GuestFlag.DEBUG), int(GuestFlag.MIGRATE_MA), int(GuestFlag.SMT)
+_CXL, _HOST_SMT = int(GuestFlag.CXL), int(PlatformInfo.SMT)
 
 
 def check(sheet: Sheet, report: SnpReport, rules: SnpPolicy, report_data: bytes | None) -> None:
@@ -21,32 +26,29 @@ def check(sheet: Sheet, report: SnpReport, rules: SnpPolicy, report_data: bytes 
 
 
 def _check_weaknesses(sheet: Sheet, report: SnpReport, rules: SnpPolicy) -> None:
-    flags = report.policy.flags
-    debug = GuestFlag.DEBUG in flags
+    flags = int(report.policy.flags)
+    debug = bool(flags & _DEBUG)
     sheet.record(Check.DEBUG, rules.allow_debug or not debug, _state(debug), _limit(rules.allow_debug))
-    migrates = GuestFlag.MIGRATE_MA in flags
+    migrates = bool(flags & _MIGRATE_MA)
     agent = report.report_id_ma
     known = rules.migration_report_ids is None or agent in (*rules.migration_report_ids, NO_MIGRATION_AGENT)
     found = f"{_state(migrates)}, agent {'none' if agent == NO_MIGRATION_AGENT else agent.hex()}"
     passed = known and (rules.allow_migrate_ma or not migrates)
     sheet.record(Check.MIGRATION, passed, found, _limit(rules.allow_migrate_ma))
-    smt = (GuestFlag.SMT in flags, PlatformInfo.SMT in report.platform_info)
+    smt = (bool(flags & _SMT), bool(int(report.platform_info) & _HOST_SMT))
     found = f"guest policy {_state(smt[0])}, host {_state(smt[1])}"
     sheet.record(Check.SMT, rules.allow_smt or not any(smt), found, _limit(rules.allow_smt))
 
 
 def _check_policy(sheet: Sheet, report: SnpReport, rules: SnpPolicy) -> None:
-    policy = report.policy
+    policy, required = report.policy, int(rules.require_guest)
+    flags = int(policy.flags)
     problems = [] if policy.well_formed else ["a reserved bit is wrong"]
-    problems += [
-        f"lacks {name}"
-        for name, flag in GUEST_REQUIREMENTS.items()
-        if flag in rules.require_guest and flag not in policy.flags
-    ]
-    if GuestFlag.CXL in policy.flags and not rules.allow_cxl:
+    problems += [f"lacks {name}" for name in named(GUEST_REQUIREMENTS, required & ~flags)]
+    if flags & _CXL and not rules.allow_cxl:
         problems.append("allows CXL")
-    found = f"{policy.to_int():#x}" + "".join(f"; {problem}" for problem in problems)
-    sheet.record(Check.GUEST_POLICY, not problems, found, f"has {int(rules.require_guest):#x}")
+    found = "; ".join((f"{policy.to_int():#x}", *problems))
+    sheet.record(Check.GUEST_POLICY, not problems, found, f"has {required:#x}")
     abi, floor = (policy.abi_major, policy.abi_minor), rules.minimum_guest_abi
     sheet.record(Check.GUEST_ABI, abi >= floor, "{}.{}".format(*abi), "at least {}.{}".format(*floor))
 
@@ -54,7 +56,7 @@ def _check_policy(sheet: Sheet, report: SnpReport, rules: SnpPolicy) -> None:
 def _check_levels(sheet: Sheet, report: SnpReport, rules: SnpPolicy) -> None:
     svn, floor = report.guest_svn, rules.minimum_guest_svn
     sheet.record(Check.GUEST_SVN, svn >= floor, str(svn), f"at least {floor}")
-    sheet.record(Check.VMPL, report.vmpl in rules.vmpls, str(report.vmpl), listed(map(str, rules.vmpls)))
+    sheet.record(Check.VMPL, report.vmpl in rules.vmpls, str(report.vmpl), listed(rules.vmpls))
 
 
 def _check_report_data(sheet: Sheet, report: SnpReport, rules: SnpPolicy, report_data: bytes | None) -> None:
@@ -84,17 +86,19 @@ def _check_identity(sheet: Sheet, report: SnpReport, rules: SnpPolicy) -> None:
         _member(sheet, Check.REPORT_ID, report.report_id, rules.report_ids)
 
 
-def _member(sheet: Sheet, name: CheckId, found: bytes, allowed: Set[bytes] | None) -> None:
+def _member(sheet: Sheet, name: CheckId, found: bytes, allowed: frozenset[bytes] | None) -> None:
     sheet.record(name, allowed is None or found in allowed, found.hex(), _hexes(allowed))
 
 
-def _hexes(values: Iterable[bytes] | None) -> str:
-    return ANY if values is None else listed(value.hex() for value in values)
+@lru_cache(maxsize=256)
+def _hexes(values: frozenset[bytes] | None) -> str:
+    return ANY if values is None else ", ".join(sorted(value.hex() for value in values)) or "none"
 
 
-def listed(values: Iterable[str] | None) -> str:
-    """The values in order, for a reader; "any" for None."""
-    return ANY if values is None else ", ".join(sorted(values)) or "none"
+@lru_cache(maxsize=64)
+def listed(values: frozenset[Any] | None) -> str:
+    """The values of a policy in order, for a reader; "any" for None. Remembered, as a policy lasts."""
+    return ANY if values is None else ", ".join(sorted(map(str, values))) or "none"
 
 
 def _state(on: bool) -> str:

@@ -1,8 +1,9 @@
 """AMD's product lines, each with a root of its own, and the TCB versions they count by."""
 
+import operator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from functools import cached_property, lru_cache
 
 from ..errors import MalformedEvidence
 
@@ -36,7 +37,7 @@ class Cpuid:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Tcb:
     """TCB_VERSION (SEV-SNP ABI 1.58, section 2.2): security patch levels, 0 to 255 each.
 
@@ -50,14 +51,10 @@ class Tcb:
     ucode: int
     fmc: int | None = None
 
-    @classmethod
-    def from_bytes(cls, raw: bytes, *, fmc: bool) -> Self:
+    @staticmethod
+    def from_bytes(raw: bytes, *, fmc: bool) -> "Tcb":
         """The version in `raw`; MalformedEvidence for another length or reserved bytes in use."""
-        if len(raw) != 8 or any(raw[4:7] if fmc else raw[2:6]):
-            raise MalformedEvidence(f"TCB_VERSION {raw.hex()} is not eight bytes with reserved ones zero")
-        if fmc:
-            return cls(fmc=raw[0], bl=raw[1], tee=raw[2], snp=raw[3], ucode=raw[7])
-        return cls(bl=raw[0], tee=raw[1], snp=raw[6], ucode=raw[7])
+        return _tcb(raw, fmc)
 
     def to_bytes(self) -> bytes:
         """The eight bytes that `from_bytes` reads, in the layout that `fmc` implies."""
@@ -71,7 +68,7 @@ class Tcb:
             return False
         mine = (self.fmc or 0, self.bl, self.tee, self.snp, self.ucode)
         theirs = (other.fmc or 0, other.bl, other.tee, other.snp, other.ucode)
-        return all(a >= b for a, b in zip(mine, theirs, strict=True))
+        return all(map(operator.ge, mine, theirs))
 
     def to_json(self) -> dict[str, int]:
         """The components by name."""
@@ -79,8 +76,22 @@ class Tcb:
         return levels if self.fmc is None else {"fmc": self.fmc, **levels}
 
     def __str__(self) -> str:
+        return self._words
+
+    @cached_property
+    def _words(self) -> str:
         levels = f"bl {self.bl} tee {self.tee} snp {self.snp} ucode {self.ucode}"
         return levels if self.fmc is None else f"fmc {self.fmc} {levels}"
+
+
+@lru_cache(maxsize=64)
+def _tcb(raw: bytes, fmc: bool) -> Tcb:
+    """Remembered, since the four in a report are mostly the same."""
+    if len(raw) != 8 or any(raw[4:7] if fmc else raw[2:6]):
+        raise MalformedEvidence(f"TCB_VERSION {raw.hex()} is not eight bytes with reserved ones zero")
+    if fmc:
+        return Tcb(fmc=raw[0], bl=raw[1], tee=raw[2], snp=raw[3], ucode=raw[7])
+    return Tcb(bl=raw[0], tee=raw[1], snp=raw[6], ucode=raw[7])
 
 
 @dataclass(frozen=True, slots=True, order=True)

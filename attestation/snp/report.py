@@ -20,6 +20,18 @@ _TAIL = struct.Struct("<64s8s3Bx3Bx8sQQ152x72s72s368x")
 _RESERVED = ((0x04C, 0x050), (0x18B, 0x1A0), (0x1EB, 0x1EC), (0x1EF, 0x1F0), (0x208, 0x2A0), (0x330, 0x4A0))
 _CPUID = (0x188, 0x18B)  # reserved before version 3
 _MITIGATIONS = (0x1F8, 0x208)  # reserved before version 5
+_ZEROS = {
+    version: tuple(
+        (slice(start, end), bytes(end - start))
+        for start, end in (
+            *_RESERVED,
+            *((_CPUID,) if version < 3 else ()),
+            *((_MITIGATIONS,) if version < 5 else ()),
+        )
+    )
+    for version in VERSIONS
+}
+"""By version, what must be zero."""
 _SCALAR = 72
 
 
@@ -77,7 +89,7 @@ class SnpReport:
         cpuid = Cpuid(family, model, stepping) if version >= 3 else None
         fmc = _counts_fmc(cpuid, chip_id)
         build, minor, major, committed_build, committed_minor, committed_major = versions
-        if _reserved_in_use(raw, version):
+        if any(raw[place] != zeros for place, zeros in _ZEROS[version]):
             raise MalformedEvidence(f"reserved bytes of a version {version} report are not zero")
         return cls(
             version=version,
@@ -169,8 +181,3 @@ def _counts_fmc(cpuid: Cpuid | None, chip_id: bytes) -> bool:
     if cpuid is not None:
         return cpuid.family >= 0x1A
     return any(chip_id) and not any(chip_id[8:])
-
-
-def _reserved_in_use(raw: bytes, version: int) -> bool:
-    ranges = [*_RESERVED, *([_CPUID] if version < 3 else []), *([_MITIGATIONS] if version < 5 else [])]
-    return any(raw[start:end] != bytes(end - start) for start, end in ranges)

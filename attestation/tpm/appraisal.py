@@ -9,12 +9,12 @@ from typing import Any, Self
 from cryptography.hazmat.primitives import serialization
 
 from .. import certificates as x509
-from .. import der
 from ..certificates import Certificate, PublicKey
 from ..collateral import Kind
 from ..context import Context
 from ..errors import MalformedEvidence
 from ..paths import anchors, expired, faults, find, signs_data
+from ..pkix import ObjectIdentifier
 from ..verdict import Sheet
 from .checks import TpmCheck as Check
 from .eventlog import EventLog
@@ -25,7 +25,7 @@ from .quoted import SignedQuote, check_event_log, check_nonce, check_registers, 
 
 MAX_QUOTES = 4
 GOOGLE_INSTANCE = "1.3.6.1.4.1.11129.2.1.21"
-_INSTANCE = der.encoded_oid(GOOGLE_INSTANCE)
+_INSTANCE = ObjectIdentifier(GOOGLE_INSTANCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ def _key(evidence: TpmEvidence) -> object | None:
         return evidence.public.key()
     if evidence.bare_key is not None:
         return evidence.bare_key
-    return x509.public_key(evidence.certificates[0].spki) if evidence.certificates else None
+    return evidence.certificates[0].key if evidence.certificates else None
 
 
 def _spki(evidence: TpmEvidence) -> bytes | None:
@@ -182,7 +182,7 @@ def _check_key(sheet: Sheet, evidence: TpmEvidence, context: Context, rules: Tpm
 
 def _check_certificate(sheet: Sheet, evidence: TpmEvidence, der: bytes | None) -> None:
     leaf = evidence.certificates[0]
-    odd = ["is an authority's"] if x509.is_authority(leaf) else []
+    odd = ["is an authority's"] if leaf.authority else []
     odd += [] if signs_data(leaf) else ["may not sign data"]
     odd += ["is for another key"] if leaf.spki != der else []
     found = f"{leaf.name}: {', '.join(odd) or 'as expected'}"

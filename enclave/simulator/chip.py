@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attestation.der import dotted
 from attestation.snp import oids
 from attestation.snp.flags import GuestFlag, GuestPolicy, PlatformInfo, SignerInfo, SigningKey
 from attestation.snp.product import Cpuid, FirmwareVersion, Tcb
@@ -116,11 +115,11 @@ class SnpProcessor:
         valid = (now - timedelta(days=1), now + VALIDITY)
         builder = frame(name("SEV-VCEK"), ask().certificate.subject, valid).public_key(self._key.public_key())
         for oid, value in self._extensions().items():
-            extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(dotted(oid)), value)
+            extension = x509.UnrecognizedExtension(oid, value)
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(ask().key, hashes.SHA384(), rsa_padding=PSS)
 
-    def _extensions(self) -> dict[bytes, bytes]:
+    def _extensions(self) -> dict[x509.ObjectIdentifier, bytes]:
         tcb = self.platform.certified_tcb or self.platform.tcb
         product = PRODUCT.encode("ascii")
         levels = {oid: _integer(getattr(tcb, level)) for oid, level in _LEVELS}

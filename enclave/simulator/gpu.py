@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from attestation.der import dotted
 from attestation.nvidia import Measurement, OpaqueData, OpaqueType
 from attestation.nvidia.opaque import DISABLED, FeatureFlag
 from attestation.nvidia.tcb_info import DICE_TCB_INFO
@@ -168,7 +167,7 @@ class GpuIdentity:
     def _leaf(self, issuer: x509.Name) -> x509.CertificateBuilder:
         text = f"NVIDIA:{CHIP}:{self.serial}".encode("ascii")
         other = x509.OtherName(_DEVICE_NAME, bytes((0x0C, len(text))) + text)
-        tcb = x509.UnrecognizedExtension(x509.ObjectIdentifier(dotted(DICE_TCB_INFO)), self._tcb_info())
+        tcb = x509.UnrecognizedExtension(DICE_TCB_INFO, self._tcb_info())
         builder = with_signing(frame(name("GH100 A01 GSP FMC LF"), issuer, _VALID))
         builder = builder.public_key(self._key().public_key())
         return builder.add_extension(x509.SubjectAlternativeName([other]), False).add_extension(tcb, False)

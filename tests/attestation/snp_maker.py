@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation import Roots
-from attestation.der import dotted
 from attestation.snp import (
     Cpuid,
     FirmwareVersion,
@@ -127,7 +126,7 @@ def issue(
     ca: bool = True,
     serial: int = 7,
     valid: tuple[datetime, datetime] = (NOW - timedelta(days=30), NOW + timedelta(days=3650)),
-    amd: Mapping[bytes, bytes] | None = None,
+    amd: Mapping[x509.ObjectIdentifier, bytes] | None = None,
     issuer_name: str | None = None,
     pss: bool = True,
 ) -> Issued:
@@ -140,7 +139,7 @@ def issue(
     if ca:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     for oid, value in (amd or {}).items():
-        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(dotted(oid)), value)
+        extension = x509.UnrecognizedExtension(oid, value)
         builder = builder.add_extension(extension, critical=False)
     by_key = issuer.key if issuer else key
     signed = builder.sign(by_key, hashes.SHA384(), rsa_padding=PSS if pss else None)
