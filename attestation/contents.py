@@ -89,15 +89,17 @@ def _quote(raw: bytes) -> Any:
 def _device(raw: bytes) -> Any:
     from .nvidia import GpuReport
 
-    return GpuReport.from_bytes(raw)
+    report = GpuReport.from_bytes(raw)
+    names = [item.name for item in fields(report) if item.name not in ("request", "measurement_record")]
+    shown = {name: getattr(report, name) for name in names}
+    return {"request": report.request, "measurements": report.measurements} | shown
 
 
 def _device_list(raw: bytes) -> Any:
     from .importers.members import devices
-    from .nvidia import GpuReport
 
     listed = devices(strict_json(raw, limit=MAX_FILE), "nvidia")
-    return {f"device{i}": GpuReport.from_bytes(item.report) for i, item in enumerate(listed)}
+    return {f"device{i}": _device(item.report) for i, item in enumerate(listed)}
 
 
 def _hcl(raw: bytes) -> Any:

@@ -30,6 +30,7 @@ _REQUIRED = frozenset(
         Check.VBIOS,
     }
 )
+_MODES = frozenset({None, *FeatureFlag})
 
 
 def appraise(report: bytes, chain: bytes, context: Context, *, subject: str, nonce: bytes | None) -> Sheet:
@@ -195,19 +196,11 @@ def _check_firmware(sheet: Sheet, report: GpuReport, tcb: TcbInfo | None, rules:
 
 def _check_mode(sheet: Sheet, opaque: OpaqueData, rules: NvidiaGpuPolicy) -> None:
     protected, flag = opaque.protected_pcie, opaque.feature_flag
-    known = protected in (None, ENABLED, DISABLED) and flag in (None, *FeatureFlag)
+    known = protected in (None, ENABLED, DISABLED) and flag in _MODES
     agree = flag is None or (flag == FeatureFlag.PROTECTED_PCIE) == (protected == ENABLED)
     allowed = protected != ENABLED or rules.allow_protected_pcie
     expected = "any mode" if rules.allow_protected_pcie else "not protected-PCIe"
-    sheet.record(Check.MODE, known and agree and allowed, mode(opaque), f"{expected}, without contradiction")
-
-
-def mode(opaque: OpaqueData) -> str:
-    """How a GPU is passed to its guest, in one word or two."""
-    if opaque.protected_pcie == ENABLED or opaque.feature_flag == FeatureFlag.PROTECTED_PCIE:
-        return "protected-pcie"
-    names: dict[int | None, str] = {None: "unnamed", 0: "single-gpu", 1: "multi-gpu"}
-    return names.get(opaque.feature_flag, f"mode {opaque.feature_flag}")
+    sheet.record(Check.MODE, known and agree and allowed, opaque.mode, f"{expected}, without contradiction")
 
 
 def _check_measurements(
@@ -249,7 +242,7 @@ def _claims(report: GpuReport, chain: CertificateChain) -> dict[str, object]:
         "nvdec0_status": _octet(opaque.nvdec0_status),
         "protected_pcie": _octet(opaque.protected_pcie),
         "opaque_types": opaque.types,
-        "mode": mode(opaque),
+        "mode": opaque.mode,
         "chip": chip,
         "serial": serial,
         "device_certificate": chain.device_key,

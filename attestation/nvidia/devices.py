@@ -6,7 +6,6 @@ from ..context import Context
 from ..errors import MalformedEvidence
 from ..evidence import DeviceEvidence
 from ..verdict import Sheet
-from .appraisal import mode
 from .chain import CertificateChain
 from .checks import NvidiaListCheck as Check
 from .opaque import OpaqueData
@@ -34,7 +33,7 @@ def appraise_list(
     }
     gpus = [report.opaque for report in reports[GPU]]
     switches = [report.opaque for report in reports[SWITCH]]
-    protected = any(mode(gpu) == "protected-pcie" for gpu in gpus)
+    protected = any(gpu.mode == "protected-pcie" for gpu in gpus)
     rules = context.policy.nvidia_gpu
     lenient = rules is not None and rules.allow_unattested_switches
     required = {Check.COUNT, Check.DISTINCT} | ({Check.SINGLE_MODE} if gpus else set())
@@ -49,7 +48,7 @@ def appraise_list(
     distinct = len(keys) == len(chains) > 0
     sheet.record(Check.DISTINCT, distinct, f"{len(keys)} distinct", f"{len(chains)}")
     if gpus:
-        modes = {mode(gpu) for gpu in gpus}
+        modes = {gpu.mode for gpu in gpus}
         sheet.record(Check.SINGLE_MODE, len(modes) == 1, ", ".join(sorted(modes)), "one mode")
     if protected:
         _check_topology(sheet, gpus, switches)

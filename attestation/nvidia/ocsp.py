@@ -39,6 +39,8 @@ def status(
     response is current. What does not parse, or is signed by another, says nothing.
     """
     found = {_said(answer, now) for answer in _answers(certificate, issuer, responses, now)}
+    if not found:
+        return Status.MISSING
     return next(
         (worst for worst in (Status.REVOKED, Status.HOLD, Status.GOOD) if worst in found), Status.MISSING
     )

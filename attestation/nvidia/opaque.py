@@ -88,16 +88,16 @@ class OpaqueData:
     def from_bytes(cls, raw: bytes) -> Self:
         """The fields in `raw`; MalformedEvidence if cut short, repeated, or of the wrong form."""
         fields: list[OpaqueField] = []
-        offset = 0
-        while offset < len(raw):
-            if len(raw) - offset < _HEADER.size:
+        start, end, header = 0, len(raw), _HEADER.size
+        while start < end:
+            if end - start < header:
                 raise MalformedEvidence("opaque data ends inside a field header")
-            kind, size = _HEADER.unpack_from(raw, offset)
-            offset += _HEADER.size
-            if len(raw) - offset < size:
+            kind, size = _HEADER.unpack_from(raw, start)
+            start += header
+            if end - start < size:
                 raise MalformedEvidence(f"opaque field {kind} runs past the opaque data")
-            fields.append(OpaqueField(kind, raw[offset : offset + size]))
-            offset += size
+            fields.append(OpaqueField(kind, raw[start : start + size]))
+            start += size
         if len({field.kind for field in fields}) != len(fields):
             raise MalformedEvidence("an opaque field occurs twice")
         data = cls(tuple(fields))
@@ -118,10 +118,11 @@ class OpaqueData:
 
     def check(self) -> None:
         """MalformedEvidence if a field that verification reads has not the form of its type."""
-        for kind in _TEXTS:
-            self.text(kind)
-        for kind, size in _SIZES.items():
-            self._sized(kind, size)
+        for kind, _ in self.fields:
+            if kind in _TEXTS:
+                self.text(_TEXTS[kind])
+            elif kind in _SIZES:
+                self._sized(*_SIZES[kind])
         _ = self.vbios_version, self.switch_pdis, self.gpu_pdis
 
     def text(self, kind: OpaqueType) -> str | None:
@@ -139,12 +140,12 @@ class OpaqueData:
         """The types present, in rising order."""
         return sorted(field.kind for field in self.fields)
 
-    @property
+    @cached_property
     def driver_version(self) -> str | None:
         """Such as "550.90.07"."""
         return self.text(OpaqueType.DRIVER_VERSION)
 
-    @property
+    @cached_property
     def vbios_version(self) -> str | None:
         """Such as "96.00.5E.00.01": text on a switch, on a GPU a u32 and a byte, little-endian."""
         value = self.get(OpaqueType.VBIOS_VERSION)
@@ -174,6 +175,14 @@ class OpaqueData:
         """A FeatureFlag, or a number that has no name yet."""
         value = self.get(OpaqueType.FEATURE_FLAG)
         return None if value is None else int.from_bytes(value, "little")
+
+    @cached_property
+    def mode(self) -> str:
+        """How a GPU is passed to its guest, in one word or two."""
+        flag = self.feature_flag
+        if self.protected_pcie == ENABLED or flag == FeatureFlag.PROTECTED_PCIE:
+            return "protected-pcie"
+        return _MODES.get(flag, f"mode {flag}")
 
     @property
     def chip_info(self) -> str | None:
@@ -215,18 +224,25 @@ def _pdis(row: bytes) -> frozenset[str]:
     return frozenset(found - {bytes(_PDI).hex()})
 
 
-_TEXTS = (
-    OpaqueType.DRIVER_VERSION,
-    OpaqueType.CHIP_SKU,
-    OpaqueType.CHIP_SKU_MOD,
-    OpaqueType.PROJECT,
-    OpaqueType.PROJECT_SKU,
-    OpaqueType.PROJECT_SKU_MOD,
-    OpaqueType.CHIP_INFO,
-)
-_SIZES = {
-    OpaqueType.NVDEC0_STATUS: 1,
-    OpaqueType.PROTECTED_PCIE_STATUS: 1,
-    OpaqueType.FWID: 48,
-    OpaqueType.FEATURE_FLAG: 2,
+_TEXTS = {
+    int(kind): kind
+    for kind in (
+        OpaqueType.DRIVER_VERSION,
+        OpaqueType.CHIP_SKU,
+        OpaqueType.CHIP_SKU_MOD,
+        OpaqueType.PROJECT,
+        OpaqueType.PROJECT_SKU,
+        OpaqueType.PROJECT_SKU_MOD,
+        OpaqueType.CHIP_INFO,
+    )
 }
+_SIZES = {
+    int(kind): (kind, size)
+    for kind, size in (
+        (OpaqueType.NVDEC0_STATUS, 1),
+        (OpaqueType.PROTECTED_PCIE_STATUS, 1),
+        (OpaqueType.FWID, 48),
+        (OpaqueType.FEATURE_FLAG, 2),
+    )
+}
+_MODES: dict[int | None, str] = {None: "unnamed", 0: "single-gpu", 1: "multi-gpu"}

@@ -54,8 +54,7 @@ class MeasurementsRequest:
 class Measurement(NamedTuple):
     """One measurement block in DMTF's form (DSP0274 1.1, table 44): `index` 1 to 254.
 
-    `kind` bits 6:0 say what was measured; bit 7 says that `value` is raw and not a digest. A named
-    tuple, since a report holds 64 and a frozen dataclass costs twice as much.
+    `kind` bits 6:0 say what was measured; bit 7 says that `value` is raw and not a digest.
     """
 
     index: int  # type: ignore[assignment]  # the specification's word; nobody calls tuple.index
@@ -72,13 +71,13 @@ class Measurement(NamedTuple):
 class GpuReport:
     """A report of a GPU or an NVSwitch: request || response. Parsed, not verified.
 
-    The ECDSA P-384 `signature` is R || S, big-endian, over `signed`: all that precedes it. One NUL
-    may follow it in a capture through C strings; it is kept in `trailer`, is covered by no
-    signature, and anything else there is malformed.
+    `measurement_record` is all measurement blocks as sent. The ECDSA P-384 `signature` is R || S,
+    big-endian, over `signed`: all that precedes it. One NUL may follow it in a capture through C
+    strings; it is kept in `trailer`, is covered by no signature, and anything else there is malformed.
     """
 
     request: MeasurementsRequest
-    measurements: tuple[Measurement, ...]
+    measurement_record: bytes
     responder_nonce: bytes
     opaque: OpaqueData
     signature: bytes
@@ -97,9 +96,9 @@ class GpuReport:
         if (version, code) != (SPDM_VERSION, MEASUREMENTS):
             raise MalformedEvidence(f"not SPDM 1.1 MEASUREMENTS: {version:02x}{code:02x}")
         record = reader.take(int.from_bytes(length, "little"))
-        measurements = _blocks(record)
-        if len(measurements) != count:
-            raise MalformedEvidence(f"{len(measurements)} measurement blocks, not {count}")
+        found = _alike(record) or len(_blocks(record))
+        if found != count:
+            raise MalformedEvidence(f"{found} measurement blocks, not {count}")
         nonce = reader.take(NONCE_SIZE)
         opaque = OpaqueData.from_bytes(reader.take(int.from_bytes(reader.take(2), "little")))
         signature = reader.take(SIGNATURE_SIZE)
@@ -108,7 +107,7 @@ class GpuReport:
             raise MalformedEvidence(f"{len(trailer)} bytes follow the signature")
         report = cls(
             request=request,
-            measurements=measurements,
+            measurement_record=record,
             responder_nonce=nonce,
             opaque=opaque,
             signature=signature,
@@ -118,13 +117,13 @@ class GpuReport:
         )
         # What is hashed and verified are the bytes as received, not what they would be written as.
         signed = raw[: len(raw) - SIGNATURE_SIZE - len(trailer)]
-        report.__dict__.update(measurement_record=record, signed=signed)
+        report.__dict__["signed"] = signed
         return report
 
     @cached_property
-    def measurement_record(self) -> bytes:
-        """All measurement blocks, as sent."""
-        return b"".join(block.to_bytes() for block in self.measurements)
+    def measurements(self) -> tuple[Measurement, ...]:
+        """All measurement blocks, in the order sent."""
+        return _blocks(self.measurement_record)
 
     @cached_property
     def measurement_digest(self) -> bytes:
@@ -137,13 +136,13 @@ class GpuReport:
         return self._encoded()
 
     def _encoded(self) -> bytes:
-        record, opaque = b"".join(block.to_bytes() for block in self.measurements), self.opaque.to_bytes()
-        length = len(record).to_bytes(3, "little")
+        blocks, opaque = b"".join(block.to_bytes() for block in self.measurements), self.opaque.to_bytes()
+        length = len(blocks).to_bytes(3, "little")
         head = _RESPONSE.pack(
             SPDM_VERSION, MEASUREMENTS, self.param1, self.param2, len(self.measurements), length
         )
         size = len(opaque).to_bytes(2, "little")
-        return b"".join((self.request.to_bytes(), head, record, self.responder_nonce, size, opaque))
+        return b"".join((self.request.to_bytes(), head, blocks, self.responder_nonce, size, opaque))
 
     def to_bytes(self) -> bytes:
         """The report as received."""
@@ -151,7 +150,11 @@ class GpuReport:
 
     def measurement(self, index: int) -> bytes | None:
         """The value of SPDM block `index`."""
-        return next((block.value for block in self.measurements if block.index == index), None)
+        return self._values.get(index)
+
+    @cached_property
+    def _values(self) -> dict[int, bytes]:
+        return {block.index: block.value for block in self.measurements}
 
 
 @lru_cache(maxsize=64)
@@ -177,6 +180,22 @@ class _Reader:
 
     def rest(self) -> bytes:
         return self._raw[self._offset :]
+
+
+def _alike(record: bytes) -> int:
+    """How many blocks there are if all are of the first one's size, as devices send them; else 0.
+
+    Then their headers are columns of the record: all as in `_blocks`, but compared at once.
+    """
+    if len(record) < _BLOCK.size:
+        return 0
+    _, specification, outer, _, size = _BLOCK.unpack_from(record)
+    span = _BLOCK.size + size
+    count, rest = divmod(len(record), span)
+    columns = (record[at::span] == record[at : at + 1] * count for at in (1, 2, 3, 5, 6))
+    indices = record[::span]
+    formed = specification == _DMTF and outer == size + 3 and not rest and all(columns)
+    return count if formed and len(set(indices)) == count else 0
 
 
 def _blocks(record: bytes) -> tuple[Measurement, ...]:

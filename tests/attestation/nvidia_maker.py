@@ -174,7 +174,7 @@ class Device:
         """A report with these parts, signed by the leaf."""
         unsigned = GpuReport(
             request=request,
-            measurements=blocks,
+            measurement_record=b"".join(block.to_bytes() for block in blocks),
             responder_nonce=bytes(32),
             opaque=opaque,
             signature=bytes(96),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from attestation import MalformedEvidence
 from attestation.nvidia import GpuReport, Measurement, MeasurementsRequest, OpaqueData, OpaqueType
+from attestation.nvidia.report import _alike, _blocks
 
 from .nvidia import case, cases
 
@@ -36,7 +37,7 @@ reports = st.builds(
         operation=octet,
         slot=octet,
     ),
-    measurements=blocks,
+    measurement_record=blocks.map(lambda listed: b"".join(block.to_bytes() for block in listed)),
     responder_nonce=st.binary(min_size=32, max_size=32),
     opaque=opaque,
     signature=st.binary(min_size=96, max_size=96),
@@ -50,6 +51,22 @@ reports = st.builds(
 def test_a_genuine_report_re_encodes_to_the_same_bytes(name: str) -> None:
     raw = case(name).report
     assert GpuReport.from_bytes(raw).to_bytes() == raw
+
+
+@given(blocks, st.integers(0, 80), st.integers(0, 2**32 - 1), st.integers(0, 7))
+def test_blocks_compared_at_once_are_those_walked_one_by_one(
+    blocks: tuple[Measurement, ...], size: int, place: int, bit: int
+) -> None:
+    record = b"".join(block._replace(value=bytes(size)).to_bytes() for block in blocks)
+    assert _alike(record) == len(_blocks(record)) == len(blocks)
+    broken = bytearray(record)
+    if broken:
+        broken[place % len(record)] ^= 1 << bit
+    try:
+        walked = len(_blocks(bytes(broken)))
+    except MalformedEvidence:
+        walked = 0
+    assert _alike(bytes(broken)) in (0, walked)
 
 
 @given(reports)
