@@ -17,6 +17,7 @@ from .tcb import COMPONENT_STATUSES, PLATFORM_STATUSES, ModuleIdentity, Platform
 MAX_DOCUMENT = 256 * 1024
 MAX_LEVELS = 256
 _SIGNATURE = rb'\s*"signature"\s*:\s*"([0-9a-fA-F]{128})"\s*'
+_STATUSES = {str(status): status for status in TcbStatus}
 _MODULE_ID = re.compile(r"TDX_([0-9A-F]{2})", re.IGNORECASE)
 T = TypeVar("T")
 
@@ -201,8 +202,8 @@ def _module(item: dict[str, Any], number: int) -> ModuleIdentity:
 
 
 def _status(level: dict[str, Any], known: frozenset[TcbStatus]) -> TcbStatus:
-    word = _text(level["tcbStatus"])
-    return TcbStatus(word) if word in known else TcbStatus.UNSUPPORTED
+    status = _STATUSES.get(_text(level["tcbStatus"]), TcbStatus.UNSUPPORTED)
+    return status if status in known else TcbStatus.UNSUPPORTED
 
 
 def _date(level: dict[str, Any]) -> str:
@@ -215,7 +216,11 @@ def _advisories(level: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _instant(value: Any) -> datetime:
-    text = _text(value)
+    return _moment(_text(value))
+
+
+@lru_cache(maxsize=64)
+def _moment(text: str) -> datetime:
     if len(text) != 20 or text[-1] != "Z":
         raise ValueError(f"date {text!r}")
     moment = datetime.fromisoformat(text)

@@ -9,7 +9,7 @@ from . import der
 COMPONENTS = 16
 _PREFIX = bytes.fromhex("2a864886f84d010d01")  # 1.2.840.113741.1.13.1
 
-_Values = dict[bytes, tuple[int, bytes]]
+_Values = dict[int, tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,7 +37,7 @@ class PckExtension:
         """The extension's value; MalformedEvidence for a missing, repeated or ill-typed field."""
         values = _values(raw, 0, len(raw), _PREFIX)
         tcb = _nested(values, 2)
-        configuration = _nested(values, 7) if b"\x07" in values else {}
+        configuration = _nested(values, 7) if 7 in values else {}
         return cls(
             ppid=_octets(values, 1, 16),
             components=bytes(_integer(tcb, index, 0xFF) for index in range(1, COMPONENTS + 1)),
@@ -46,7 +46,7 @@ class PckExtension:
             pceid=_octets(values, 3, 2),
             fmspc=_octets(values, 4, 6),
             sgx_type=_integer(values, 5, 0xFF, der.ENUMERATED),
-            platform_instance_id=_octets(values, 6, 16) if b"\x06" in values else None,
+            platform_instance_id=_octets(values, 6, 16) if 6 in values else None,
             dynamic_platform=_flag(configuration, 1),
             cached_keys=_flag(configuration, 2),
             smt_enabled=_flag(configuration, 3),
@@ -54,23 +54,22 @@ class PckExtension:
 
 
 def _values(raw: bytes, at: int, end: int, prefix: bytes) -> _Values:
-    """The SEQUENCE of SEQUENCE {OID, value} at `at`, by what follows `prefix` in the OID."""
+    """The SEQUENCE of SEQUENCE {OID, value} at `at`, by the one octet that follows `prefix` in the OID."""
     start, stop = der.sequence(raw, at, end)
     if stop != end:
         raise MalformedEvidence("bytes after the SGX extension")
+    name = bytes((der.OID, len(prefix) + 1)) + prefix
     found: _Values = {}
     while start < stop:
-        pair, start = der.sequence(raw, start, stop)
-        tag, name, name_end = der.element(raw, pair, start)
-        kind, value, value_end = der.element(raw, name_end, start)
-        name_bytes = raw[name:name_end]
-        if tag != der.OID or value_end != start or not name_bytes.startswith(prefix):
+        tag, pair, start = der.element(raw, start, stop)
+        index = pair + len(name)
+        if tag != der.SEQUENCE or index >= start or not raw.startswith(name, pair):
             raise MalformedEvidence("SGX extension holds something that is not an OID and a value")
-        key = name_bytes[len(prefix) :]
-        if key in found:
-            raise MalformedEvidence("SGX extension repeats a field")
+        kind, value, value_end = der.element(raw, index + 1, start)
+        if value_end != start or raw[index] in found:
+            raise MalformedEvidence("SGX extension repeats a field, or has more than a value in one")
         # A nested value keeps its header, so that it can be read the same way.
-        found[key] = (kind, raw[name_end if kind == der.SEQUENCE else value : value_end])
+        found[raw[index]] = (kind, raw[index + 1 if kind == der.SEQUENCE else value : start])
     return found
 
 
@@ -80,7 +79,7 @@ def _nested(values: _Values, index: int) -> _Values:
 
 
 def _take(values: _Values, index: int, kind: int) -> bytes:
-    tag, content = values.get(bytes([index]), (None, b""))
+    tag, content = values.get(index, (None, b""))
     if tag != kind:
         raise MalformedEvidence(f"SGX extension lacks field {index}, or its type is wrong")
     return content
@@ -101,7 +100,7 @@ def _integer(values: _Values, index: int, high: int, kind: int = der.INTEGER) ->
 
 
 def _flag(values: _Values, index: int) -> bool | None:
-    if bytes([index]) not in values:
+    if index not in values:
         return None
     content = _take(values, index, der.BOOLEAN)
     if content not in (b"\x00", b"\xff"):
