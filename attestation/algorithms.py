@@ -9,6 +9,7 @@ from itertools import product
 from types import MappingProxyType
 
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 _NULL = b"\x05\x00"
 _ABSENT = b""
@@ -40,18 +41,21 @@ def _pss(name: bytes, salt: int, null: bytes, mask_null: bytes, trailer: bytes) 
 
 
 ECDSA = MappingProxyType(
-    {_tlv(0x30, _ECDSA_WITH, bytes((number,))): digest for digest, _, number in _DIGESTS}
+    {_tlv(0x30, _ECDSA_WITH, bytes((number,))): ec.ECDSA(digest) for digest, _, number in _DIGESTS}
 )
 PKCS1 = MappingProxyType(
     {
-        _tlv(0x30, _RSA, bytes((9 + number,)), null): digest
+        _tlv(0x30, _RSA, bytes((9 + number,)), null): (padding.PKCS1v15(), digest)
         for digest, _, number in _DIGESTS
         for null in (_NULL, _ABSENT)
     }
 )
 PSS = MappingProxyType(
     {
-        _pss(bytes.fromhex(name), digest.digest_size, null, mask_null, trailer): digest
+        _pss(bytes.fromhex(name), digest.digest_size, null, mask_null, trailer): (
+            padding.PSS(padding.MGF1(digest), digest.digest_size),
+            digest,
+        )
         for digest, name, _ in _DIGESTS
         for null, mask_null, trailer in product((_NULL, _ABSENT), (_NULL, _ABSENT), (_TRAILER, _ABSENT))
     }

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from . import algorithms, der, pkix
@@ -67,6 +67,11 @@ class Certificate:
         may_sign = key_usage(self.extensions)
         signs = may_sign is None or may_sign & SIGNS_CERTIFICATES != 0
         return bool(constraints(self.extensions).authority) and signs
+
+    @cached_property
+    def validity(self) -> str:
+        """The first and the last day, for a reader."""
+        return f"{self.not_before.date()} to {self.not_after.date()}"
 
     def valid_at(self, now: datetime) -> bool:
         """Whether `now` lies within the validity, ends included."""
@@ -223,19 +228,15 @@ def signed_by(signed: bytes, algorithm: bytes, signature: bytes, issuer: Certifi
     key = issuer.key
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
-            digest = algorithms.ECDSA.get(algorithm)
-            if digest is None:
+            ecdsa = algorithms.ECDSA.get(algorithm)
+            if ecdsa is None:
                 return False
-            key.verify(signature, signed, ec.ECDSA(digest))
+            key.verify(signature, signed, ecdsa)
             return True
-        digest = algorithms.PKCS1.get(algorithm)
-        if digest is not None:
-            key.verify(signature, signed, padding.PKCS1v15(), digest)
-            return True
-        digest = algorithms.PSS.get(algorithm)
-        if digest is None:
+        padded = algorithms.PKCS1.get(algorithm) or algorithms.PSS.get(algorithm)
+        if padded is None:
             return False
-        key.verify(signature, signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
+        key.verify(signature, signed, *padded)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True

@@ -25,5 +25,7 @@ class Expected:
     @property
     def given(self) -> frozenset[str]:
         """The names of the values that evidence must carry."""
-        names = {item.name for item in fields(self) if getattr(self, item.name) is not None}
-        return frozenset(names - {"nonce_age"})
+        return frozenset(name for name in _CARRIED if getattr(self, name) is not None)
+
+
+_CARRIED = tuple(item.name for item in fields(Expected) if item.name != "nonce_age")

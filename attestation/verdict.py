@@ -155,9 +155,13 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         """True if something was required, all of it passed, and no check at all failed."""
-        passed = {(who, check) for check, who, outcome, _, _ in self.results if outcome is _PASS}
-        failed = any(outcome is _FAIL for _, _, outcome, _, _ in self.results)
-        return bool(self.required) and self.required <= passed and not failed
+        passed: set[tuple[str, CheckId]] = set()
+        for check, subject, outcome, _, _ in self.results:
+            if outcome is _PASS:
+                passed.add((subject, check))
+            elif outcome is _FAIL:
+                return False
+        return bool(self.required) and self.required <= passed
 
     @property
     def unevaluable(self) -> bool:

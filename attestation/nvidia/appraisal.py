@@ -230,7 +230,7 @@ def _claims(report: GpuReport, chain: CertificateChain) -> dict[str, object]:
         "spdm_version": f"{SPDM_VERSION:#x}",
         "requester_nonce": report.request.nonce.hex(),
         "responder_nonce": report.responder_nonce.hex(),
-        "measurement_blocks": len(report.measurements),
+        "measurement_blocks": report.count,
         "measurements": report.measurement_digest.hex(),
         "driver_version": opaque.driver_version,
         "vbios_version": opaque.vbios_version,

@@ -117,7 +117,8 @@ class Certificate:
         mine, named = self.frame, self.frame.issuer == issuer.frame.subject
         if not (named and issuer.authority and issuer.signs_certificates):
             return False
-        fits = isinstance(algorithms.ECDSA.get(mine.algorithm), hashes.SHA384)
+        ecdsa = algorithms.ECDSA.get(mine.algorithm)
+        fits = ecdsa is not None and isinstance(ecdsa.algorithm, hashes.SHA384)
         return fits and x509_frame.signed_by(mine.signed, mine.algorithm, mine.signature, issuer.frame)
 
 

@@ -96,7 +96,7 @@ class GpuReport:
         if (version, code) != (SPDM_VERSION, MEASUREMENTS):
             raise MalformedEvidence(f"not SPDM 1.1 MEASUREMENTS: {version:02x}{code:02x}")
         record = reader.take(int.from_bytes(length, "little"))
-        found = _alike(record) or len(_blocks(record))
+        found = _count(record)
         if found != count:
             raise MalformedEvidence(f"{found} measurement blocks, not {count}")
         nonce = reader.take(NONCE_SIZE)
@@ -117,8 +117,13 @@ class GpuReport:
         )
         # What is hashed and verified are the bytes as received, not what they would be written as.
         signed = raw[: len(raw) - SIGNATURE_SIZE - len(trailer)]
-        report.__dict__["signed"] = signed
+        report.__dict__.update(signed=signed, count=found)
         return report
+
+    @cached_property
+    def count(self) -> int:
+        """The number of measurement blocks."""
+        return _count(self.measurement_record)
 
     @cached_property
     def measurements(self) -> tuple[Measurement, ...]:
@@ -180,6 +185,11 @@ class _Reader:
 
     def rest(self) -> bytes:
         return self._raw[self._offset :]
+
+
+def _count(record: bytes) -> int:
+    """How many measurement blocks fill `record`; MalformedEvidence if they are not of DMTF's form."""
+    return _alike(record) or len(_blocks(record))
 
 
 def _alike(record: bytes) -> int:

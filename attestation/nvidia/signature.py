@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from .chain import Certificate
 
 SIGNATURE_SIZE = 96
+ECDSA_SHA384 = ec.ECDSA(hashes.SHA384())
 
 
 def ecdsa_p384(signer: Certificate, signature: bytes, message: bytes) -> bool:
@@ -16,7 +17,7 @@ def ecdsa_p384(signer: Certificate, signature: bytes, message: bytes) -> bool:
         return False
     r, s = (int.from_bytes(half, "big") for half in (signature[:48], signature[48:]))
     try:
-        signer.key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA384()))
+        signer.key.verify(encode_dss_signature(r, s), message, ECDSA_SHA384)
     except InvalidSignature:
         return False
     return True

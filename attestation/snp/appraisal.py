@@ -21,6 +21,7 @@ from .policy import SnpPolicy
 from .report import REPORT_SIZE, SIGNATURE_ALGORITHM, SIGNED_SIZE, SnpReport
 
 _ALL = frozenset(Check)
+_ECDSA_SHA384 = ec.ECDSA(hashes.SHA384())
 _OF_CERTIFICATE = (
     Check.ROOT,
     Check.CHAIN,
@@ -159,7 +160,7 @@ def _signature_holds(key: EndorsementKey, report: SnpReport, signed: bytes) -> b
         return False
     signature = encode_dss_signature(report.signature_r, report.signature_s)
     try:
-        key.key.verify(signature, signed, ec.ECDSA(hashes.SHA384()))
+        key.key.verify(signature, signed, _ECDSA_SHA384)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -133,7 +133,7 @@ class Path:
         """VALIDITY: every certificate found is valid now."""
         expired = [c for c in self.certificates() if not c.valid_at(context.now)]
         shown = expired or [min(self.certificates(), key=lambda c: c.not_after)]
-        found = "; ".join(f"{c.name} {c.not_before.date()} to {c.not_after.date()}" for c in shown)
+        found = "; ".join(f"{c.name} {c.validity}" for c in shown)
         sheet.record(Check.VALIDITY, not expired, found, f"all valid at {context.now.isoformat()}")
 
     def check_crl(self, sheet: Sheet, crls: Iterable[Crl], context: Context) -> None:

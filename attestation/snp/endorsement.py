@@ -158,7 +158,7 @@ class _Reader:
 
     def key(self) -> ec.EllipticCurvePublicKey | None:
         """The P-384 key, and the rest of the form: algorithm and critical extensions."""
-        digest = algorithms.PSS.get(self._certificate.algorithm)
+        _, digest = algorithms.PSS.get(self._certificate.algorithm, (None, None))
         self.expect(isinstance(digest, hashes.SHA384), "signature is not RSASSA-PSS with SHA-384")
         critical = {oid for oid, item in self._extensions.items() if item.critical}
         self.expect(critical <= _UNDERSTOOD, "a critical extension is not known")
