@@ -8,6 +8,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.numpy import save_file
 
+from client.artifacts.keys import new_data_key, new_owner_key, read_owner_key
 from client.artifacts.seal import Sealed, SealOrder, seal
 from sealing.artifact import Kind, ReleasedSecret, SignedManifest
 
@@ -69,3 +70,15 @@ def secret_for(signed: SignedManifest, **changes: object) -> ReleasedSecret:
 def plain_files(directory: Path) -> dict[str, bytes]:
     """What a sealed model of this directory holds."""
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.name != "README.md"}
+
+
+def owned_pages(folder: Path) -> Path:
+    """`folder`, with what an owner has: owner.pem, data.key, and documents sealed with them in `sealed`."""
+    (folder / "plain").mkdir()
+    (folder / "plain" / "page.txt").write_text("a page that somebody owns")
+    new_owner_key(folder / "owner.pem")
+    data_key = new_data_key(folder / "data.key")
+    owner = read_owner_key(folder / "owner.pem")
+    pages = order(folder / "plain", kind=Kind.DOCUMENTS, name="pages", owner=owner, data_key=data_key)
+    seal(pages, folder / "sealed")
+    return folder

@@ -1,9 +1,6 @@
 """The README's commands one after the other, and an expiring key: what a person does, with real processes."""
 
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +11,8 @@ import pytest
 
 from cloister import Client
 from tests.artifacts.server import serving as store
-from tests.running import FAQ, ROOT, RunningWorker, cloister
+from tests.broker.running import RunningBroker
+from tests.running import FAQ, RunningWorker, cloister
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -28,23 +26,11 @@ def run(*words: str) -> str:
 @contextmanager
 def serving(directory: Path) -> Iterator[str]:
     """`cloister broker serve` on a free port; its address."""
-    words = ["broker", "serve", "--data", str(directory), "--port", "0", "--plaintext"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cloister", *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
+    broker = RunningBroker(directory).start()
     try:
-        found = re.search(r"listening on (http://\S+)", process.stdout.readline())
-        assert found is not None
-        yield found[1]
+        yield broker.url
     finally:
-        process.terminate()
-        process.wait(20)
-        process.stdout.close()
+        broker.stop()
 
 
 def sealed(directory: Path) -> tuple[Path, Path, str]:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from client.artifacts.keys import new_data_key, new_owner_key, read_data_key, read_owner_key
-from client.artifacts.seal import SealOrder, seal
+from client.artifacts.keys import new_data_key, read_data_key
 from cloister.cli import azuring
-from sealing.artifact import Kind
+from tests.artifacts.made import owned_pages
 from tests.azure.standin import Standin, running
 from tests.azure.test_vault import options
 from tests.broker.commands import cloister
@@ -52,24 +51,7 @@ def test_from_policy_to_sealed_key(azure: Standin, tmp_path: Path) -> None:
     release.write_text(said.stdout)
     made = cloister("azure", "key", azure.url, "model", "--release-policy", str(release))
     assert made.returncode == 0, made.stderr
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "plain" / "page.txt").write_text("a page")
-    new_owner_key(tmp_path / "owner.pem", p384=False, passphrase=None)
-    new_data_key(tmp_path / "data.key")
-    order = SealOrder(
-        directory=tmp_path / "plain",
-        kind=Kind.DOCUMENTS,
-        name="pages",
-        owner=read_owner_key(tmp_path / "owner.pem", passphrase=None),
-        data_key=read_data_key(tmp_path / "data.key"),
-        base=None,
-        policy=None,
-        tenants=None,
-        demo=True,
-        supersedes=None,
-        chunk_size=4096,
-    )
-    seal(order, tmp_path / "sealed", lambda done, total: None)
+    owned_pages(tmp_path)
     out = tmp_path / "sealed.azure"
     words = (
         made.stdout.strip(),

@@ -12,8 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from client.artifacts.keys import new_data_key, new_owner_key, read_data_key, read_owner_key
-from client.artifacts.seal import SealOrder, seal
+from client.artifacts.keys import new_data_key, read_data_key
 from client.broker.tokens import admin_token
 from enclave.release import (
     Attester,
@@ -27,7 +26,8 @@ from enclave.release import (
 )
 from enclave.release.tls import connect
 from sealing import kbs
-from sealing.artifact import Kind, ReleasedSecret, SignedManifest, key_commitment
+from sealing.artifact import ReleasedSecret, SignedManifest, key_commitment
+from tests.artifacts.made import owned_pages
 from tests.broker.certificates import Authority
 from tests.broker.commands import cloister
 from tests.broker.machines import Machine, bound, machine
@@ -58,25 +58,7 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An owner's folder: a policy, a sealed artifact marked demo, its data key."""
     folder = tmp_path_factory.mktemp("owner")
     (folder / "policy.toml").write_text(POLICY)
-    (folder / "plain").mkdir()
-    (folder / "plain" / "page.txt").write_text("a page that somebody owns")
-    new_owner_key(folder / "owner.pem", p384=False, passphrase=None)
-    new_data_key(folder / "data.key")
-    order = SealOrder(
-        directory=folder / "plain",
-        kind=Kind.DOCUMENTS,
-        name="pages",
-        owner=read_owner_key(folder / "owner.pem", passphrase=None),
-        data_key=read_data_key(folder / "data.key"),
-        base=None,
-        policy=None,
-        tenants=None,
-        demo=True,
-        supersedes=None,
-        chunk_size=4096,
-    )
-    seal(order, folder / "sealed", lambda done, total: None)
-    return folder
+    return owned_pages(folder)
 
 
 def words(owner: Path, data: Path) -> list[str]:
