@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from attestation import Bundle, LoadedModel, OhttpKey, Policy, Session, Verdict, Workload, verify
+from attestation.bundles import SESSION_WINDOW
 from attestation.checks import BundleCheck
 from enclave.simulator.gpu import measurement_digest
 from enclave.simulator.reference import policy_for
@@ -60,6 +61,12 @@ def judge(made: Bundle, rules: Policy | None = None, nonce: bytes | None = NONCE
     return verify(received, NONE, rules or policy(), nonce=nonce, now=NOW, nonce_age=timedelta(seconds=age))
 
 
+def asked(**values: Any) -> set[str]:
+    """What blocks an untouched bundle whose verifier expects `values` besides the nonce."""
+    verdict = verify(bundle(), NONE, policy(), nonce=NONCE, now=NOW, nonce_age=timedelta(seconds=1), **values)
+    return blocking(verdict)
+
+
 def blocking(verdict: Verdict) -> set[str]:
     return {str(result.check) for result in verdict.blocking()}
 
@@ -76,6 +83,9 @@ def test_at_the_borders_it_still_passes() -> None:
     assert judge(bundle(), age=0).accepted
     assert judge(bundle(start=9, life=24 * 3600 - 9)).accepted
     assert judge(bundle(policies=(), adapters=())).accepted
+    latest = int(NOW.timestamp()) + SESSION_WINDOW
+    assert judge(bundle(session=replace(SESSION, not_after=latest))).accepted
+    assert judge(bundle(session=None)).accepted
 
 
 OTHER = replace(MODEL, root=b"o" * 32)
@@ -133,3 +143,11 @@ def test_a_policy_that_knows_of_no_gpu_rejects_a_worker_with_one() -> None:
     text = policy_for(MEASUREMENT, measurement_digest(CODE), **POLICY)
     verdict = judge(bundle(), Policy.from_toml(text[: text.index("[nvidia_gpu]")]))
     assert blocking(verdict) == {"bundle.devices"}
+
+
+def test_what_a_bundle_has_no_place_for_rejects() -> None:
+    """Its report data binds keys and workload, so no other can be asked for; a nonce it does carry."""
+    assert asked() == set()
+    for name in ("report_data", "user_data", "public_key"):
+        assert asked(**{name: bytes(64)}) == {"evidence.inputs"}
+    assert asked(runtime={"a": 1}) == {"evidence.inputs"}

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestation import MalformedEvidence, algorithms, der, pkix
-from attestation.certificates import common_name, from_der, load, load_all, signed_by
+from attestation.certificates import (
+    MAX_CERTIFICATE,
+    MAX_PEM,
+    common_name,
+    from_der,
+    load,
+    load_all,
+    signed_by,
+)
 from attestation.crl import load_crl
 from tests.shared import shared
 
@@ -67,6 +75,42 @@ def test_one_certificate_means_one() -> None:
         load(line().ark.pem * 2)
     with pytest.raises(MalformedEvidence):
         load(line().ark.der + b"\0")
+
+
+def test_only_version_3_is_read() -> None:
+    raw = line().ark.der
+    assert raw.count(bytes.fromhex("a003020102")) == 1
+    for version in (0, 1):
+        with pytest.raises(MalformedEvidence, match="version 3"):
+            from_der(raw.replace(bytes.fromhex("a003020102"), bytes.fromhex("a0030201") + bytes([version])))
+
+
+def test_both_names_of_the_signature_algorithm_agree() -> None:
+    """RFC 5280, 4.1.1.2: what is signed names the algorithm too."""
+    ec_root = issue("root", None, pss=False, key=ec.generate_private_key(ec.SECP384R1()))
+    raw, sha384, sha256 = ec_root.der, bytes.fromhex("2a8648ce3d040303"), bytes.fromhex("2a8648ce3d040302")
+    assert from_der(raw).raw == raw
+    outside = raw.rindex(sha384)
+    assert raw.index(sha384) != outside
+    with pytest.raises(MalformedEvidence, match="two signature algorithms"):
+        from_der(raw[:outside] + sha256 + raw[outside + len(sha256) :])
+
+
+def test_sizes_and_numbers_are_bounded() -> None:
+    pem = line().ark.pem
+    assert len(load_all(pem * 16)) == 16
+    for raw in (pem * 17, pem + b"\n" * MAX_PEM):
+        with pytest.raises(MalformedEvidence):
+            load_all(raw)
+    with pytest.raises(MalformedEvidence, match="exceeds"):
+        from_der(b"\x30" + bytes(MAX_CERTIFICATE))
+
+
+def test_pem_of_another_label_is_malformed() -> None:
+    other = line().ark.pem.replace(b"CERTIFICATE", b"X509 CRL")
+    for raw in (other, line().ark.pem + other):
+        with pytest.raises(MalformedEvidence, match="CERTIFICATE"):
+            load_all(raw)
 
 
 def test_an_issuer_signature_holds_and_another_does_not() -> None:
