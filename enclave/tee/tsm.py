@@ -12,19 +12,23 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from attestation import CpuEvidence, MalformedEvidence, certificates
 from attestation.dcap.quote import TEE_TDX, Quote
 from attestation.snp import table
+from attestation.tdx import EventLog
 
 from .interface import EvidenceUnavailable
 
 log = logging.getLogger(__name__)
 
 REPORTS: Final = Path("/sys/kernel/config/tsm/report")
+CCEL: Final = Path("/sys/firmware/acpi/tables/data/CCEL")
+"""What firmware and boot loader of a TDX guest measured into its RTMRs: the area that the ACPI table of this
+name points to (UEFI 2.10, section 38)."""
 REPORT_DATA: Final = 64
 SNP_REPORT: Final = 1184
 MAX_BLOB: Final = table.MAX_TABLE
@@ -96,27 +100,31 @@ class _Kind:
 
     provider: str
     read: Callable[[bytes, bytes], CpuEvidence]
+    logged: bool = False
 
 
 class TsmCpu:
     """The CPU TEE that this machine runs in: "sev-snp" or "tdx". Implements `CpuTee`.
 
-    The provider is asked for at once, so that a machine that is none is refused before anything is loaded.
-    Raises EvidenceUnavailable, ValueError for another name.
+    `event_log` is where a TDX guest has its own. The provider is asked for at once, so that a machine that is
+    none is refused before anything is loaded. Raises EvidenceUnavailable, ValueError for another name.
     """
 
-    def __init__(self, tee: str, *, reports: Path = REPORTS, files: Configfs | None = None) -> None:
+    def __init__(
+        self, tee: str, *, reports: Path = REPORTS, event_log: Path = CCEL, files: Configfs | None = None
+    ) -> None:
         if tee not in KINDS:
             raise ValueError(f"{tee!r} is not one of {', '.join(KINDS)}")
         self.tee = tee
         self._kind = KINDS[tee]
-        self._reports, self._files = reports, files or Configfs()
+        self._reports, self._event_log, self._files = reports, event_log, files or Configfs()
         self._lock = threading.Lock()
         self._told = False
         self._asked(self._check_provider)
 
     def report(self, report_data: bytes) -> CpuEvidence:
-        """A report over 64 bytes; as endorsements the certificates (DER) that the host gave, if it gave any.
+        """A report over 64 bytes. As endorsements the certificates (DER) that the host gave, if any; under
+        TDX the event log, if there is one.
 
         Whether it answers these bytes is the verifier's to judge. Raises EvidenceUnavailable.
         """
@@ -127,10 +135,30 @@ class TsmCpu:
                 evidence = self._once(report_data)
             except Changed:
                 evidence = self._again(report_data)
-        if not evidence.endorsements and not self._told:
-            self._told = True
-            log.info("the host gave no certificates: verifiers need them from `cloister collateral fetch`")
+        if self._kind.logged:
+            return self._with_log(evidence)
+        if not evidence.endorsements:
+            self._tell_once(
+                "the host gave no certificates: verifiers need them from `cloister collateral fetch`"
+            )
         return evidence
+
+    def _with_log(self, evidence: CpuEvidence) -> CpuEvidence:
+        """With the event log as it is now: verifiers hold it to the registers, whatever it says."""
+        try:
+            found = self._files.read(self._event_log)
+            count = len(EventLog.from_bytes(found).events)
+        except (OSError, MalformedEvidence) as error:
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            self._tell_once(f"no event log is sent, which a policy may demand: {self._event_log}: {why}")
+            return evidence
+        self._tell_once(f"an event log of {count} events is sent")
+        return replace(evidence, endorsements=(found,))
+
+    def _tell_once(self, what: str) -> None:
+        if not self._told:
+            self._told = True
+            log.info(what)
 
     def _again(self, report_data: bytes) -> CpuEvidence:
         try:
@@ -239,6 +267,6 @@ def _read_tdx(report: bytes, _: bytes) -> CpuEvidence:
 
 KINDS: Final[Mapping[str, _Kind]] = {
     "sev-snp": _Kind("sev_guest", _read_snp),
-    "tdx": _Kind("tdx_guest", _read_tdx),
+    "tdx": _Kind("tdx_guest", _read_tdx, logged=True),
 }
 """By the name that evidence gives the TEE."""

@@ -3,6 +3,7 @@
 Also a worker over it, as a process: `python -c "from tests.hardware.kernel import worker; worker()"`.
 """
 
+import gzip
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from tests.shared import shared
 
 SNP = "snp/genoa-v3-extended-cert-table"
 TDX = "tdx/v4-uptodate"
+LOGGED = "tdx/v4-gcp-ccel"
 
 
 @dataclass
@@ -77,6 +79,14 @@ def snp(**more: object) -> Kernel:
 def tdx(**more: object) -> Kernel:
     """A TDX guest."""
     return Kernel("tdx_guest", (shared("evidence", TDX) / "quote.bin").read_bytes(), **more)  # type: ignore[arg-type]
+
+
+def logged(folder: Path) -> tuple[Kernel, Path]:
+    """A TDX guest with an event log, and where that is."""
+    found = shared("evidence", LOGGED)
+    place = folder / "CCEL"
+    place.write_bytes(gzip.decompress((found / "ccel_data.bin.gz").read_bytes()))
+    return Kernel("tdx_guest", (found / "quote.bin").read_bytes()), place
 
 
 KERNELS: dict[str, Callable[..., Kernel]] = {"sev-snp": snp, "tdx": tdx}

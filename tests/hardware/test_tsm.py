@@ -1,5 +1,6 @@
 """Linux's report interface, answered with captured reports: what is taken from it, and every way it fails."""
 
+import base64
 import errno
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestation import Bundle, Collateral, Policy, Roots, Verdict, certificates, verify
+from attestation.kbs import KbsEvidence, primary_evidence
+from attestation.tdx import EventLog
 from enclave.hardware import NoCollateral
 from enclave.tee import tsm
 from enclave.tee.gather import gather
@@ -17,7 +20,7 @@ from enclave.tee.interface import EvidenceUnavailable
 from enclave.tee.tsm import KINDS, MAX_BLOB, Configfs, TsmCpu
 from tests.attestation import snp_cases, tdx_cases
 from tests.enclave.simulation import MODEL, keyset, workload
-from tests.hardware.kernel import KERNELS, SNP, Kernel, snp, tdx
+from tests.hardware.kernel import KERNELS, LOGGED, SNP, Kernel, logged, snp, tdx
 from tests.shared import shared
 
 DATA = bytes(range(64))
@@ -235,3 +238,73 @@ def test_files_are_read_in_pieces_and_written_at_once(tmp_path: Path) -> None:
     content = bytes(range(256)) * 1000
     files.write(file, content)
     assert files.read(file) == content
+
+
+def test_the_event_log_of_a_tdx_guest_goes_with_its_quote_and_replays(tmp_path: Path) -> None:
+    (tree := tmp_path / "tree").mkdir()
+    kernel, log = logged(tmp_path)
+    machine = TsmCpu("tdx", reports=tree, event_log=log, files=kernel)
+    evidence = machine.report(DATA)
+    assert evidence.endorsements == (log.read_bytes(),)
+    context = tdx_cases.load(LOGGED).context(tdx_cases.tdx_rules())
+    now, roots, extra = context.now, context.policy.roots, context.collateral
+    made = bundle(machine, now)
+    assert Bundle.from_json(made.to_json()) == made
+    rules = TDX_RULES + "require_event_log = true\n"
+    assert blocking(judged(made, rules, now, roots, extra)) == {"cpu0 tdx.report-data"}
+    log.write_bytes(altered(log.read_bytes()))
+    assert blocking(judged(bundle(machine, now), rules, now, roots, extra)) == {
+        "cpu0 tdx.report-data",
+        "cpu0 tdx.event-log",
+    }
+
+
+def altered(log: bytes) -> bytes:
+    """One digest changed, the log still well formed."""
+    digest = EventLog.from_bytes(log).events[-1].digest
+    return log.replace(digest, bytes(48))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        (b"", "event log"),
+        (b"\0" * 65536, "event log"),
+        (b"\xff" * (MAX_BLOB + 1), "File too large"),
+    ],
+)
+def test_without_an_event_log_that_parses_none_is_sent_and_a_policy_can_demand_one(
+    tmp_path: Path, content: bytes | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree := tmp_path / "tree").mkdir()
+    kernel, log = logged(tmp_path)
+    log.unlink()
+    if content is not None:
+        log.write_bytes(content)
+    machine = TsmCpu("tdx", reports=tree, event_log=log, files=kernel)
+    with caplog.at_level("INFO"):
+        assert machine.report(DATA).endorsements == machine.report(DATA).endorsements == ()
+    (line,) = [line for line in caplog.messages if "no event log is sent" in line]
+    assert said in line
+    context = tdx_cases.load(LOGGED).context(tdx_cases.tdx_rules())
+    now, roots, extra = context.now, context.policy.roots, context.collateral
+    rules = TDX_RULES + "require_event_log = true\n"
+    found = blocking(judged(bundle(machine, now), rules, now, roots, extra))
+    assert found == {"cpu0 tdx.report-data", "cpu0 tdx.event-log"}
+
+
+def test_a_broker_gets_the_event_log_where_its_protocol_has_it(tmp_path: Path) -> None:
+    (tree := tmp_path / "tree").mkdir()
+    kernel, log = logged(tmp_path)
+    evidence = TsmCpu("tdx", reports=tree, event_log=log, files=kernel).report(DATA)
+    sent = primary_evidence(evidence)
+    assert base64.b64decode(sent["cc_eventlog"]) == log.read_bytes()
+    assert KbsEvidence(tee="tdx", runtime={}, primary=sent).cpu() == evidence
+
+
+def test_snp_guests_have_none(tmp_path: Path) -> None:
+    _, log = logged(tmp_path)
+    (tree := tmp_path / "tree").mkdir()
+    evidence = TsmCpu("sev-snp", reports=tree, event_log=log, files=snp()).report(DATA)
+    assert log.read_bytes() not in evidence.endorsements
