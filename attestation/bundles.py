@@ -88,6 +88,7 @@ def _check_session(sheet: Sheet, session: Session | None, keyset: Keyset, now: d
 def check_workload(sheet: Sheet, workload: Workload, rules: WorkloadPolicy | None) -> None:
     """Check what is loaded; without a [workload] section nothing can be judged."""
     sheet.claims["software"] = workload.software
+    sheet.claims["engine"] = dict(workload.engine)
     sheet.claims["models"] = [model.to_json() for model in workload.models]
     sheet.claims["adapters"] = [adapter.to_json() for adapter in workload.adapters]
     if rules is None:

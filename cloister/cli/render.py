@@ -35,6 +35,8 @@ def verdict(console: Console, value: Verdict) -> None:
         console.print(f"\n{len(blocking)} of {len(value.results)} checks keep this from being accepted.")
     if value.custom_roots:
         console.print("Judged against roots that the caller supplied, not those pinned in the package.")
+    if value.claims.get("bundle", {}).get("engine", {}).get("insecure_gpu"):
+        console.print("The worker computes on a GPU that no evidence vouches for (insecure_gpu).")
     word, style = WORDS[value.word]
     if value.accepted and value.expires_at:
         console.print(f"Holds until {_clock(value.expires_at)}.")

@@ -3,15 +3,18 @@
 The hardware is simulated. Each changed bundle is gathered anew, so its reports cover what it says.
 """
 
+import io
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from attestation import Bundle, LoadedModel, OhttpKey, Policy, Session, Verdict, Workload, verify
 from attestation.bundles import SESSION_WINDOW
 from attestation.checks import BundleCheck
+from cloister.cli import render
 from enclave.simulator.gpu import measurement_digest
 from enclave.simulator.reference import policy_for
 from tests.enclave import simulation
@@ -23,7 +26,7 @@ WORKLOAD = Workload(
     software="cloister test",
     models=(MODEL,),
     adapters=(ADAPTER,),
-    engine={},
+    engine={"dtype": "float32", "insecure_gpu": True},
     policies=("issuer:sha256:00",),
     consent="sha256:11",
     clock="host",
@@ -76,6 +79,10 @@ def test_the_unchanged_bundle_passes_every_check() -> None:
     assert verdict.word == "SIMULATED", verdict.summary()
     passed = {r.check for r in verdict.results if r.subject == "bundle" and r.outcome == "pass"}
     assert passed == set(BundleCheck)
+    claims = verdict.claims["bundle"]
+    assert claims["software"] == "cloister test"
+    assert claims["engine"] == {"dtype": "float32", "insecure_gpu": True}
+    assert [item["name"] for item in (*claims["models"], *claims["adapters"])] == ["faq", "tone"]
 
 
 def test_at_the_borders_it_still_passes() -> None:
@@ -151,3 +158,10 @@ def test_what_a_bundle_has_no_place_for_rejects() -> None:
     for name in ("report_data", "user_data", "public_key"):
         assert asked(**{name: bytes(64)}) == {"evidence.inputs"}
     assert asked(runtime={"a": 1}) == {"evidence.inputs"}
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+def test_a_person_reads_that_the_gpu_is_vouched_for_by_nothing(insecure: bool) -> None:
+    console = Console(record=True, file=io.StringIO())
+    render.verdict(console, judge(bundle(engine={"insecure_gpu": True} if insecure else {})))
+    assert ("no evidence vouches for (insecure_gpu)" in console.export_text()) == insecure
