@@ -56,16 +56,21 @@ class Key:
     config: ohttp.KeyConfig
     suite: Suite
     not_after: float
-    _begun: ohttp.ChunkedRequestSealer | None = field(default=None, repr=False)
+    _begun: tuple[int, ohttp.ChunkedRequestSealer] | None = field(default=None, repr=False)
 
     def begin(self) -> None:
         """Encapsulate now, so that the request does not wait for it. For a one-time key alone."""
-        self._begun = self._begun or ohttp.ChunkedRequestSealer(self.config, self.suite)
+        self._begun = self._begun or (os.getpid(), ohttp.ChunkedRequestSealer(self.config, self.suite))
 
     def sealer(self) -> ohttp.ChunkedRequestSealer:
-        """What seals one request; each call gives another."""
+        """What seals one request; each call gives another, in a forked process too.
+
+        A sealer shared by two processes would seal two messages under one key and nonce.
+        """
         begun, self._begun = self._begun, None
-        return begun or ohttp.ChunkedRequestSealer(self.config, self.suite)
+        if begun and begun[0] == os.getpid():
+            return begun[1]
+        return ohttp.ChunkedRequestSealer(self.config, self.suite)
 
 
 @dataclass(slots=True)

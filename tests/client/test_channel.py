@@ -1,6 +1,7 @@
 """The client: attest first, two round trips, re-attest and retry once, one-time keys."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -309,3 +310,15 @@ async def test_a_key_seals_another_message_each_time(worker: InProcess) -> None:
         key.begin()
         begun = [key.sealer() for _ in range(3)]
         assert len({sealer.enc for sealer in begun}) == 3
+
+
+async def test_a_forked_process_encapsulates_anew(worker: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with one sealer would seal two messages under one key and nonce."""
+    async with worker.client() as client:
+        attested = await client.attest()
+        key = attested.take_key(worker.clock.now)
+        key.begin()
+        twin = replace(key)
+        here = key.sealer().enc
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert twin.sealer().enc != here
