@@ -96,7 +96,7 @@ def _check_policy(sheet: Sheet, form: Form, evidence: Evidence, policy: Policy) 
     needed = form.sections(evidence)
     asked = MORE_THAN_HARDWARE.get(needed[0], ()) if len(needed) == 1 else ()
     if more := [f"[{name}]" for name in asked if getattr(policy, name)]:
-        found = f"a {form.name} alone"
+        found = f"{form.name} by itself"
         return sheet.record(Check.POLICY, False, found, f"the evidence that {' or '.join(more)} judges")
     missing = [name for name in needed if not any(getattr(policy, n, None) for n in name.split("|"))]
     found = f"no [{'], ['.join(missing)}]" if missing else f"{form.name}"
