@@ -5,12 +5,17 @@ Needs the extra [azure]. A worker finds its machine's own (enclave/artifacts/blo
 
 from typing import TYPE_CHECKING
 
+from client.errors import ClientError
+
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 
-class AzureUnavailable(ImportError):
+class AzureUnavailable(ClientError, ImportError):
     """The extra [azure] is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("Azure needs: pip install 'cloister[azure]'")
 
 
 def credential() -> "TokenCredential":
@@ -21,5 +26,5 @@ def credential() -> "TokenCredential":
     try:
         from azure.identity import DefaultAzureCredential
     except ImportError as error:
-        raise AzureUnavailable("Azure needs: pip install 'cloister[azure]'") from error
+        raise AzureUnavailable from error
     return DefaultAzureCredential()

@@ -71,9 +71,13 @@ def _client(vault: str, options: Mapping[str, Any]) -> Any:
     try:
         from azure.keyvault.keys import KeyClient
     except ImportError as error:
-        raise AzureUnavailable("Azure needs: pip install 'cloister[azure]'") from error
+        raise AzureUnavailable from error
     given = dict(options)
-    return KeyClient(vault, given.pop("credential", None) or credential(), **given)
+    own = given.pop("credential", None) or credential()
+    try:
+        return KeyClient(vault, own, **given)
+    except ValueError:
+        raise VaultRefused(f"{vault!r} is not https://VAULT") from None
 
 
 def _text(number: bytes) -> str:

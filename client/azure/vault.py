@@ -48,12 +48,14 @@ def unwrapper(key_id: str, **options: Any) -> Callable[[bytes], bytes]:
 def _asking(key_id: str) -> Iterator[None]:
     """Azure's errors as ours."""
     try:
+        from azure.core.exceptions import AzureError
+    except ImportError:
+        raise MasterKeyError(str(AzureUnavailable())) from None
+    try:
         yield
     except AzureUnavailable as error:
         raise MasterKeyError(str(error)) from None
-    except Exception as error:  # azure.core is imported lazily, so its error class cannot be named here
-        if not type(error).__module__.startswith("azure."):
-            raise
+    except AzureError as error:
         raise MasterKeyError(f"{key_id}: {str(error).splitlines()[0]}") from None
 
 
@@ -61,9 +63,13 @@ def _client(key_id: str, options: dict[str, Any]) -> Any:
     try:
         from azure.keyvault.keys.crypto import CryptographyClient
     except ImportError as error:
-        raise AzureUnavailable("Azure needs: pip install 'cloister[azure]'") from error
+        raise AzureUnavailable from error
     given = dict(options)
-    return CryptographyClient(key_id, given.pop("credential", None) or credential(), **given)
+    own = given.pop("credential", None) or credential()
+    try:
+        return CryptographyClient(key_id, own, **given)
+    except ValueError:
+        raise MasterKeyError(f"{key_id!r} is not https://VAULT/keys/NAME") from None
 
 
 def _algorithm() -> Any:

@@ -19,6 +19,7 @@ from client.artifacts.errors import (
     SourceRefused,
     TargetRefused,
 )
+from client.azure import AzureUnavailable
 from client.azure.keys import VaultRefused
 from client.azure.release_policy import NotExpressible
 from client.broker.errors import AuditBroken, BrokerError, MasterKeyError, StoreError
@@ -83,6 +84,7 @@ STEPS: list[tuple[type[Exception], int, str]] = [
     (StoreError, ExitCode.INTERNAL, "nothing was released; check the disk and who else uses the database"),
     (BrokerError, ExitCode.USAGE, "see `cloister broker --help`; nothing was changed"),
     (NotExpressible, ExitCode.USAGE, "docs/azure.md says what a policy for Azure looks like"),
+    (AzureUnavailable, ExitCode.USAGE, "install it beside cloister, and run the same command again"),
     (VaultRefused, ExitCode.USAGE, "check the address and `az login`; nothing was changed"),
     (ApiFailure, ExitCode.INTERNAL, "the worker is attested and said no; mend the request"),
     (ClientError, ExitCode.INTERNAL, "run it again; if it recurs, report it with this message"),

@@ -267,6 +267,13 @@ def test_ids_that_are_none(key_id: str) -> None:
         VaultKey(id=key_id, sealed=b"")
 
 
+def test_what_is_no_vault_is_called_that() -> None:
+    with pytest.raises(VaultRefused, match="not https://VAULT"):
+        create_key("", "model", {}, credential=object())
+    with pytest.raises(MasterKeyError, match="not https://VAULT/keys/NAME"):
+        new_wrapped_key("https://vault.example", credential=object())
+
+
 def test_a_key_that_is_not_there_is_said_so(azure: Standin) -> None:
     with pytest.raises(VaultRefused):
         seal_secret(f"{azure.url}/keys/none/1", SECRET, **options(azure))

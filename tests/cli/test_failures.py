@@ -51,3 +51,17 @@ def test_a_place_that_cannot_be_used_is_named_and_no_traceback_shown(
         main()
     assert ended.value.code == 2
     assert str(file) in capsys.readouterr().err
+
+
+def test_without_the_extra_azure_the_command_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = tmp_path / "release.json"
+    release.write_text("{}")
+    words = ["azure", "key", "https://vault.example", "model", "--release-policy", str(release)]
+    monkeypatch.setattr(sys, "argv", ["cloister", *words])
+    monkeypatch.setitem(sys.modules, "azure.keyvault.keys", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "pip install 'cloister[azure]'" in capsys.readouterr().err
