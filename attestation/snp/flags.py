@@ -3,12 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import KEEP, IntEnum, IntFlag
-from typing import Self
+from typing import Any, Self
 
 from ..errors import MalformedEvidence
 
 
-class GuestFlag(IntFlag, boundary=KEEP):
+class _Word(IntFlag, boundary=KEEP):
+    """Flags of which bits without a name may be set too.
+
+    An IntFlag remembers every value that it was asked for, and here whoever writes evidence chooses
+    them: those with bits that have no name are forgotten.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        found = super()._missing_(value)
+        if int(found) & ~sum(cls):
+            cls._value2member_map_.pop(value, None)
+        return found
+
+
+class GuestFlag(_Word, boundary=KEEP):
     """Bits 16 and up of the guest policy (SEV-SNP ABI 1.58, section 4.3)."""
 
     SMT = 1 << 16
@@ -49,7 +64,7 @@ class GuestPolicy:
         return GuestFlag.RESERVED_ONE in self.flags and not int(self.flags) & ~_GUEST_KNOWN
 
 
-class PlatformInfo(IntFlag, boundary=KEEP):
+class PlatformInfo(_Word, boundary=KEEP):
     """PLATFORM_INFO (SEV-SNP ABI 1.58, section 7.3): what the host has switched on."""
 
     SMT = 1 << 0

@@ -135,6 +135,14 @@ def test_every_guest_policy_and_platform_value_survives(value: int) -> None:
     assert PlatformInfo(value).unknown == value & ~0xFF
 
 
+@pytest.mark.parametrize("words", [GuestFlag, PlatformInfo])
+def test_words_that_evidence_chooses_are_not_kept(words: type[GuestFlag | PlatformInfo]) -> None:
+    before = len(words._value2member_map_)
+    for value in range(1 << 40, (1 << 40) + 4096):
+        assert words(value) == value
+    assert len(words._value2member_map_) <= before + len(words) ** 2
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_signer_info_survives_or_is_malformed(value: int) -> None:
     try:
