@@ -1,5 +1,6 @@
 """What a host can do with the GPU itself and with SPDM (THREAT_MODEL.md, rows G20 to G24)."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +23,7 @@ from tests.enclave.simulation import gpu
 from tests.gpu.device.bench import MemoryFiles, bench, request, run_out, until
 
 NONCE = bytes(range(32))
+ERROR = 0x7F
 
 
 @pytest.mark.parametrize("mode", [Mode.DEBUG, Mode.OFF, "other firmware"])
@@ -117,6 +119,24 @@ def test_g23_an_altered_packet_yields_no_session(turn: int, place: float) -> Non
     (channel,) = device.sessions.values()
     assert session.export_master_secret() == channel.export_master_secret
     assert judged[0].chain.pem == identity.chain
+
+
+@pytest.mark.parametrize("before", [range(0, 8, 2), range(0, 6, 2)])
+def test_g23_questions_that_never_end_do_not_fill_a_devices_memory(before: range) -> None:
+    """What is asked before a session is kept until it is signed; who asks for ever is refused some time."""
+    device, packets = responder(gpu()), spoken()
+    for turn in before:
+        device.respond(packets[turn])
+    again = packets[before.stop]
+    assert device.respond(again)[2] != ERROR
+    tracemalloc.start()
+    try:
+        refused = next((at for at in range(20_000) if device.respond(again)[2] == ERROR), None)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused is not None and kept < 8 << 20
+    assert device.respond(packets[0])[2] != ERROR  # and then it begins anew
 
 
 def test_g23_a_replayed_attestation_yields_no_session() -> None:

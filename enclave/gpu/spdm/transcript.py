@@ -7,6 +7,7 @@ import hashlib
 from typing import Final
 
 from .codes import SPDM_12, Code
+from .errors import RemoteProtocolError
 
 _RESETS_M: Final = frozenset(
     {
@@ -20,6 +21,10 @@ _RESETS_M: Final = frozenset(
 )
 
 
+MAX_UNSIGNED: Final = 1 << 20
+"""Bytes kept of exchanges that no signature has ended: a requester of whom nothing is known could go on."""
+
+
 class MeasurementTranscript:
     """L1/L2: the measurement exchanges since the last signature. Each session has its own."""
 
@@ -27,8 +32,8 @@ class MeasurementTranscript:
         self._exchanges = bytearray()
 
     def add(self, request: bytes, response: bytes) -> None:
-        """An exchange without a signature."""
-        self._exchanges += request + response
+        """An exchange without a signature. Raises RemoteProtocolError beyond 1 MiB."""
+        _extend(self._exchanges, request + response)
 
     def signed(self, request: bytes, response: bytes) -> bytes:
         """The exchanges up to this signed one (`response` without its signature); begins anew."""
@@ -60,8 +65,8 @@ class Transcript:
         self._vca += request + response
 
     def add_certificates(self, request: bytes, response: bytes) -> None:
-        """Digests or a part of a chain, outside of a session."""
-        self._certificates += request + response
+        """Digests or a part of a chain, outside of a session. Raises RemoteProtocolError beyond 1 MiB."""
+        _extend(self._certificates, request + response)
 
     def begin(self, code: Code, within: MeasurementTranscript | None = None) -> None:
         """A request of `code`, in the session with L1/L2 `within` or outside: resets what it resets."""
@@ -100,3 +105,9 @@ class SessionTranscript:
     def hash(self) -> bytes:
         """SHA-384 over all there is."""
         return hashlib.sha384(self._messages).digest()
+
+
+def _extend(kept: bytearray, exchange: bytes) -> None:
+    if len(kept) + len(exchange) > MAX_UNSIGNED:
+        raise RemoteProtocolError(f"more than {MAX_UNSIGNED} bytes were exchanged without a signature")
+    kept += exchange
