@@ -1,8 +1,11 @@
 """The network, behind one small interface. Everything that crosses it is public or sealed."""
 
+import asyncio
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import Unreachable
@@ -70,12 +73,33 @@ class HttpWire:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
             self._session = aiohttp.ClientSession(
                 timeout=timeout,
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                connector=_quiet_connector()(limit=CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,
             )
+            weakref.finalize(self, _let_go, self._session, asyncio.get_running_loop())
         return self._session
+
+
+@cache
+def _quiet_connector() -> "type[aiohttp.TCPConnector]":
+    """aiohttp's connector, which says nothing when it was not closed: `_let_go` sees to that."""
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        def __del__(self, *_: object) -> None:
+            """Nothing to say."""
+
+    return Connector
+
+
+def _let_go(session: "aiohttp.ClientSession", loop: asyncio.AbstractEventLoop) -> None:
+    """Nobody has the wire any more: close what it opened, or, where its loop is gone, say nothing of it."""
+    if loop.is_closed():
+        session.detach()
+    elif not session.closed:
+        loop.call_soon_threadsafe(lambda: loop.create_task(session.close()))
 
 
 async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:

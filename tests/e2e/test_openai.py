@@ -208,6 +208,22 @@ async def test_async_streams_come_with_receipts(worker: RunningWorker) -> None:
 
 
 UNCLOSED = {
+    "async openai": """
+import asyncio
+from openai import AsyncOpenAI
+async def main():
+    channel = cloister.async_http_client(url, policy)
+    client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", http_client=channel)
+    assert (await client.models.list()).data
+asyncio.run(main())
+""",
+    "async": """
+import asyncio
+async def main():
+    print(await cloister.AsyncClient(url, policy).models())
+    await asyncio.sleep(0.2)
+asyncio.run(main())
+""",
     "openai": """
 from openai import OpenAI
 client = OpenAI(base_url=f"{url}/v1", api_key="none", http_client=cloister.http_client(url, policy))
