@@ -15,6 +15,8 @@ from enclave.release import BrokerAddress
 SOFTWARE = "cloister 0.1.0"
 INSECURE = "insecure_gpu"
 TEES = ("sev-snp", "tdx")
+KINDS = ("embedded", "vllm")
+"""Words for --engine that stand for its kind."""
 
 
 class ConfigurationError(ValueError):
@@ -105,6 +107,11 @@ class Configuration:
                 " on it all the same, --tee with --gpu nvidia has it vouch for itself, and"
                 " `cloister gpu check` says whether it can here"
             )
+        if self.engine.kind == "vllm" and self.tee is None:
+            raise ConfigurationError(
+                "--engine vllm goes with --tee: vLLM starts processes of its own, which the simulator neither"
+                " measures nor confines"
+            )
         if self.engine.device == "cpu" and (self.insecure_gpu or self.confidential_gpu):
             object.__setattr__(self, "engine", replace(self.engine, device="cuda"))
 
@@ -167,11 +174,11 @@ class Configuration:
 
 
 def engine_options(settings: list[str]) -> EngineOptions:
-    """Engine options from NAME=VALUE words; ConfigurationError names what is wrong."""
+    """Engine options from NAME=VALUE words, or the name of a kind; ConfigurationError names what is wrong."""
     kinds = {item.name: item.type for item in fields(EngineOptions)}
     values: dict[str, Any] = {}
     for setting in settings:
-        name, mark, value = setting.partition("=")
+        name, mark, value = (f"kind={setting}" if setting in KINDS else setting).partition("=")
         if not mark or name not in kinds:
             raise ConfigurationError(f"engine option {setting!r}; known: {', '.join(sorted(kinds))}")
         numeric = "int" in str(kinds[name])

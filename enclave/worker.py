@@ -264,9 +264,9 @@ class Worker:
 
 def embedded(configuration: Configuration, files: ModelFiles) -> ErasableEngine:
     """An engine in this process, which then imports torch: where the device is not a process of its own."""
-    from .engine.embedded import EmbeddedEngine
+    from .engine.choosing import load
 
-    engine = EmbeddedEngine.load(files, configuration.engine)
+    engine = load(files, configuration.engine)
     log.info("weights are in %s memory", engine.weights_memory)
     return engine
 

@@ -75,7 +75,7 @@ Encoders = Annotated[
 ]
 EngineSettings = Annotated[
     list[str] | None,
-    typer.Option("--engine", help="NAME=VALUE of an engine option, such as max_rows=32; measured."),
+    typer.Option("--engine", help="vllm, or NAME=VALUE of an engine option, such as max_rows=32; measured."),
 ]
 Issuers = Annotated[
     list[Path] | None,

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -97,6 +98,10 @@ def serve(settings: Settings, host: str, port: int, write_policy: Path | None) -
     )
     if not configuration.brokers and any(isinstance(place, str) for place in places):
         raise ConfigurationError("what is sealed needs the address of its key broker: --broker URL")
+    if configuration.engine.kind == "vllm" and find_spec("vllm") is None:
+        raise ConfigurationError(
+            "--engine vllm: vLLM is not installed beside Cloister here; see docs/vllm.md"
+        )
     _listenable(host, port)
     if configuration.tee is not None:
         from .hardware import become_worker

@@ -234,9 +234,11 @@ class EngineOptions:
     premium requests have `premium_share` percent to themselves while they need it. `max_adapters` may be
     loaded, `resident_adapters` of them lie on the device at a time, of rank up to `max_rank`.
     `dtype` is what the model computes in; `threads` None leaves torch's setting alone. `step_seconds` is how
-    long a device that is a process of its own may take for one step before it is given up.
+    long a device that is a process of its own may take for one step before it is given up. `kind` is whose
+    engine it is: ours, or vLLM, which has to be installed.
     """
 
+    kind: Literal["embedded", "vllm"] = "embedded"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
     kv_tokens: int = 32_768
@@ -252,6 +254,8 @@ class EngineOptions:
     step_seconds: int = 30
 
     def __post_init__(self) -> None:
+        if self.kind not in ("embedded", "vllm"):
+            raise ValueError("kind must be embedded or vllm")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError("dtype must be float32, bfloat16 or float16")
         for name in ("kv_tokens", "block_tokens", "step_tokens", "max_rows", "max_waiting"):

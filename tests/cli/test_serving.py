@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,21 @@ def test_ctrl_c_while_a_worker_starts_is_quiet_and_leaves_nothing_behind(said: s
     assert not [
         path for path in Path("/proc").iterdir() if path.name.isdigit() and session_of(path) == process.pid
     ]
+
+
+def test_vllm_is_served_only_where_it_is_installed() -> None:
+    settings = dataclasses.replace(PLAIN, engine=["vllm"], tee="tdx")
+    assert settings.configuration().engine.kind == "vllm"
+    if find_spec("vllm") is None:
+        with pytest.raises(ConfigurationError, match=r"not installed.*docs/vllm\.md"):
+            serve(settings, "127.0.0.1", 0, None)
+
+
+def test_the_kind_of_an_engine_is_measured_and_told() -> None:
+    for words, kind in (([], "embedded"), (["embedded"], "embedded"), (["kind=vllm"], "vllm")):
+        made = dataclasses.replace(PLAIN, engine=words, tee="sev-snp").configuration()
+        assert made.measured()["engine"]["kind"] == made.engine_options()["kind"] == kind
+    with pytest.raises(ConfigurationError, match="kind must be"):
+        dataclasses.replace(PLAIN, engine=["kind=other"]).configuration()
+    with pytest.raises(ConfigurationError, match="goes with --tee"):
+        dataclasses.replace(PLAIN, engine=["vllm"]).configuration()

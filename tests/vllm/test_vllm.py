@@ -6,6 +6,7 @@ Runs vLLM in an environment of its own: CLOISTER_VLLM_PYTHON=/path/to/env/bin/py
 import json
 import os
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,32 @@ def test_several_processes_are_fed_through_the_socket(tmp_path: Path) -> None:
     found = probe([batch], **task)["answers"]
     for name, prompt in prompts.items():
         assert found[name]["tokens"] == expected(model, prompt, 12)
+
+
+def served(python: str, kind: str) -> dict[str, Any]:
+    """What the worker of `cloister serve --tee --engine KIND` answers."""
+    turns = [{"role": "user", "content": QUESTIONS[0]}]
+    bounds = {"messages": turns, "temperature": 0, "max_tokens": 40}
+    schema = {"name": "s", "schema": {"enum": ["red", "green"]}, "strict": True}
+    held = {"response_format": {"type": "json_schema", "json_schema": schema}}
+    questions = [{"model": "faq"}, {"model": "sailor"}, {"model": "faq"} | held]
+    threads = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    done = subprocess.run(
+        [python, "-m", "tests.vllm.served", kind],
+        input=json.dumps([bounds | each for each in questions]), capture_output=True, text=True,
+        timeout=500, check=False, cwd=ROOT, env=os.environ | threads | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert done.returncode == 0 and results, done.stdout[-2000:] + done.stderr[-4000:]
+    found: dict[str, Any] = json.loads(results[0].removeprefix("RESULT "))
+    return found
+
+
+def test_a_worker_is_served_over_vllm_and_answers_like_ours() -> None:
+    theirs, ours = served(str(PYTHON), "vllm"), served(sys.executable, "embedded")
+    assert (theirs["engine"]["kind"], ours["engine"]["kind"]) == ("vllm", "embedded")
+    texts = [
+        [answer["choices"][0]["message"]["content"] for answer in each["answers"]] for each in (theirs, ours)
+    ]
+    assert texts[0] == texts[1] and texts[0][0] != texts[0][1]
+    assert json.loads(texts[0][2]) in ("red", "green")

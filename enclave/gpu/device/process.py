@@ -14,7 +14,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from enclave.engine.interface import EngineOptions
+from enclave.engine.choosing import LoadedEngine
+from enclave.engine.interface import EngineOptions, ModelRefused
 from enclave.files import ModelFiles
 from enclave.gpu.bus import BusEnd, Descriptors, LinkError, Side
 from enclave.gpu.link import Link, LinkTimeout, SpdmPort
@@ -26,7 +27,7 @@ from enclave.simulator.gpu import GpuIdentity, Mode
 
 from .firmware import responder
 from .isolation import FIRST_USER, Isolation, leave_network, leave_user
-from .serving import EngineServer, LoadedEngine, Loader
+from .serving import EngineServer, Loader
 
 _log = logging.getLogger(__name__)
 _ATTACH: Final = 5.0
@@ -88,6 +89,8 @@ class SimulatedGpu:
 
 def load_engine(files: ModelFiles, options: EngineOptions) -> LoadedEngine:
     """The embedded engine over files that come through the link. Raises ModelRefused."""
+    if options.kind != "embedded":
+        raise ModelRefused("the simulated device runs the embedded engine alone")
     from enclave.engine.embedded import EmbeddedEngine
 
     return EmbeddedEngine.load(files, options)

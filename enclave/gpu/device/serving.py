@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
-from enclave.engine.interface import Engine, EngineError, EngineOptions, ModelRefused
+from enclave.engine.choosing import LoadedEngine
+from enclave.engine.interface import EngineError, EngineOptions, ModelRefused
 from enclave.files import FilesError, ModelFiles
 from enclave.gpu.link import Kind, Link, LinkBroken, LinkTimeout, Reason
 from enclave.memory import MemoryUnavailable
@@ -34,15 +35,6 @@ from .messages import (
 
 _log = logging.getLogger(__name__)
 IDLE: Final = 5.0
-
-
-class LoadedEngine(Engine, Protocol):
-    """An engine that says where its weights are, and can overwrite them."""
-
-    @property
-    def weights_memory(self) -> str: ...
-
-    def erase(self) -> None: ...
 
 
 Loader = Callable[[ModelFiles, EngineOptions], LoadedEngine]
