@@ -303,7 +303,7 @@ def test_keys_made_ahead_do_not_add_to_what_may_be_pending() -> None:
 async def test_a_worker_keeps_one_time_keys_ready(identity: Identity) -> None:
     task = asyncio.create_task(Worker.keep_keys_ready(cast(Worker, SimpleNamespace(_identity=identity))))
     try:
-        for _ in range(100):
+        for _ in range(1000):
             await asyncio.sleep(0.02)
             if places(identity) == 3 + MAX_PREPARED:
                 break

@@ -11,6 +11,7 @@ from enclave.engine.interface import (
     EmbeddingEvent,
     EmbeddingRequest,
     EngineOptions,
+    Event,
     InvalidRequest,
     ModelRefused,
     Overloaded,
@@ -189,10 +190,16 @@ def test_the_device_computes_on_while_tokens_are_handed_out() -> None:
 
 @pytest.mark.parametrize(("seconds", "asked"), [(0.0, 2), (4 * SHORT_STEP, 1)])
 def test_two_steps_are_asked_for_ahead_where_steps_are_short(seconds: float, asked: int) -> None:
-    with bench() as made:
+    now = [0.0]
+    with bench(clock=lambda: now[0]) as made:
         made.engine.load_model(MemoryFiles(), EngineOptions())
         engine, step = made.engines[0], made.engines[0].step
-        engine.step = lambda: (time.sleep(seconds), step())[1]  # type: ignore[method-assign]
+
+        def timed() -> list[Event]:
+            now[0] += seconds
+            return step()
+
+        engine.step = timed  # type: ignore[method-assign]
         prompt = tuple(range(5, 25))
         made.engine.submit(request(prompt=prompt))
         told = made.engine.step() + made.engine.step()
@@ -215,7 +222,7 @@ def test_a_step_that_grows_long_is_followed_by_one_alone() -> None:
 
 
 def test_what_is_cancelled_with_two_steps_ahead_says_nothing_more() -> None:
-    with bench() as made:
+    with bench(clock=lambda: 0.0) as made:
         made.engine.load_model(MemoryFiles(), EngineOptions())
         made.engine.submit(request("gone", prompt=tuple(range(5, 25))))
         made.engine.submit(request("stays", prompt=(8, 9)))
