@@ -10,6 +10,8 @@ COMPONENTS = 16
 _PREFIX = bytes.fromhex("2a864886f84d010d01")  # 1.2.840.113741.1.13.1
 
 _Values = dict[int, tuple[int, bytes]]
+_OCTETS = {(der.INTEGER, bytes((value,) if value < 0x80 else (0, value))): value for value in range(0x100)}
+"""What INTEGERs from 0 to 255 are in DER, which has one encoding for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +42,7 @@ class PckExtension:
         configuration = _nested(values, 7) if 7 in values else {}
         return cls(
             ppid=_octets(values, 1, 16),
-            components=bytes(_integer(tcb, index, 0xFF) for index in range(1, COMPONENTS + 1)),
+            components=_components(tcb),
             pcesvn=_integer(tcb, 17, 0xFFFF),
             cpusvn=_octets(tcb, 18, 16),
             pceid=_octets(values, 3, 2),
@@ -76,6 +78,14 @@ def _values(raw: bytes, at: int, end: int, prefix: bytes) -> _Values:
 def _nested(values: _Values, index: int) -> _Values:
     content = _take(values, index, der.SEQUENCE)
     return _values(content, 0, len(content), _PREFIX + bytes([index]))
+
+
+def _components(tcb: _Values) -> bytes:
+    places = range(1, COMPONENTS + 1)
+    try:
+        return bytes([_OCTETS[tcb[place]] for place in places])
+    except KeyError:  # the long way says which is wrong, and how
+        return bytes(_integer(tcb, place, 0xFF) for place in places)
 
 
 def _take(values: _Values, index: int, kind: int) -> bytes:
