@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -64,6 +65,8 @@ EXPIRY_CHECK = 1.0
 KEYS_CHECK = 0.2
 NEXT_KEY = 0.005
 """Seconds between two one-time keys that are made ahead: about 3 % of a processor until there are enough."""
+PARTING = 3.0
+"""Seconds that the device may take, when the worker stops, for the step in progress and to erase weights."""
 KEPT_FOR_ANSWERS = 128
 """One-time keys that asking for evidence, which anybody may, cannot use up."""
 
@@ -75,8 +78,8 @@ Make = Callable[[Configuration, ModelFiles], ErasableEngine]
 class Worker:
     """One worker's parts. `make` makes its engine, once the parties have agreed.
 
-    `gpu_session` stands for the session with the device in the workload. Who loses that session calls
-    `device_lost`, and with the next one `device_restored`.
+    `gpu_session` stands for the session with the device in the workload, `part` ends it. Who loses that
+    session calls `device_lost`, and with the next one `device_restored`.
     """
 
     def __init__(
@@ -89,8 +92,9 @@ class Worker:
         make: Make,
         *,
         gpu_session: str = "",
+        part: Callable[[], None] = lambda: None,
     ) -> None:
-        self._identity = identity
+        self._identity, self._part, self._closed = identity, part, False
         self._cpu = cpu
         self._devices = devices
         self._collateral = collateral
@@ -173,7 +177,8 @@ class Worker:
 
     def device_lost(self) -> None:
         """The session with the device is over: erase every key."""
-        self._identity.renew()
+        with contextlib.suppress(ValueError):  # a worker that stops has erased them for good
+            self._identity.renew()
         self._library.holdings.bind("")
 
     def device_restored(self, gpu_session: str) -> None:
@@ -185,10 +190,21 @@ class Worker:
             raise NotRestored(str(error)) from error
 
     def close(self) -> None:
-        """Stop the engine, erase weights and keys."""
+        """Erase the keys, stop the engine, erase the weights, leave the device. May be called again.
+
+        A device that does not answer is left after `PARTING`: without its session it has no weights.
+        """
+        self._identity.erase()
+        if self._closed:
+            return
+        self._closed = True
+        late = threading.Timer(PARTING, self._part)
+        late.daemon = True
+        late.start()
         self._runner.close()
         self._engine.erase()
-        self._identity.erase()
+        late.cancel()
+        self._part()
 
     def _releaser(self, configuration: Configuration) -> Releaser | None:
         """Where keys of sealed artifacts come from; None if no broker is named."""
@@ -303,10 +319,13 @@ async def maintained(worker: Worker) -> AsyncIterator[None]:
 
 
 async def serve(worker: Worker, host: str, port: int) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop, then close the worker: the loop waits for threads that ask the device."""
     listener = socket.create_server((host, port))
     async with maintained(worker):
-        await listen(worker.gateway(), listener)
+        try:
+            await listen(worker.gateway(), listener)
+        finally:
+            worker.close()
 
 
 def serve_until_stopped(worker: Worker, configuration: Configuration) -> int:
@@ -354,6 +373,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
                 SimulatedCollateral(link),
                 on_device,
                 gpu_session=keeper.session,
+                part=keeper.close,
             )
     except REFUSALS as error:
         log.error("not started: %s", error)
@@ -361,10 +381,7 @@ def main(table: Mapping[str, Any], processor: socket.socket) -> int:
         identity.erase()
         return exit_status(error)
     keeper.watch(worker.device_lost, worker.device_restored)
-    try:
-        return serve_until_stopped(worker, configuration)
-    finally:
-        keeper.close()
+    return serve_until_stopped(worker, configuration)
 
 
 def _keeper(

@@ -172,7 +172,7 @@ class Library:
         while runner.stats().running + runner.stats().waiting and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         await asyncio.to_thread(runner.close)
-        engine.erase()
+        await asyncio.to_thread(engine.erase)
         log.info("the base model is unloaded and erased")
 
     def _forget(self, engine: ErasableEngine | None) -> None:

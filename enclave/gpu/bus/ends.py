@@ -40,7 +40,7 @@ class BusEnd:
         self._boot_at, self._seen_at = cell(side, Cell.BOOT), cell(side, Cell.SEEN)
         self._peer_boot_at = cell(side.other, Cell.BOOT)
         self._peer_seen_at = cell(side.other, Cell.SEEN)
-        self._peer_boot = 0
+        self._boot = self._peer_boot = 0
         self._words[self._boot_at] = self._words[self._seen_at] = 0
         try:
             for bell in self._bells:
@@ -81,15 +81,20 @@ class BusEnd:
         self._forget = forget
 
     def attach(self, timeout: float) -> None:
-        """Meet the other end. Raises LinkTimeout if it does not show up within `timeout` seconds."""
+        """Meet the other end. Raises LinkTimeout if it does not show up within `timeout` seconds,
+        LinkBroken if another thread has this end leave meanwhile.
+        """
         self.detach()
         with self._at_rest():
             for one in (*self._out.values(), *self._in.values()):
                 one.reset()
         words = self._words
-        words[self._boot_at] = boot = secrets.randbits(63) | 1
+        self._boot = words[self._boot_at] = boot = secrets.randbits(63) | 1
         deadline = time.monotonic() + timeout
         while True:
+            if self._boot != boot:
+                self.detach()
+                raise LinkBroken(Reason.CLOSED, "this end left the bus")
             peer = words[self._peer_boot_at]
             words[self._seen_at] = peer
             if peer and words[self._peer_seen_at] == boot and words[self._peer_boot_at] == peer:
@@ -103,7 +108,7 @@ class BusEnd:
     def detach(self) -> None:
         """Leave: the session on this end erases its keys, then the other end learns of it, both at once."""
         forget, self._forget = self._forget, None
-        self._peer_boot = 0
+        self._boot = self._peer_boot = 0
         if forget is not None:
             forget()
         self._words[self._boot_at] = self._words[self._seen_at] = 0

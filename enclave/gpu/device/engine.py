@@ -98,6 +98,7 @@ class DeviceEngine:
         self._lock = threading.RLock()
         self._link: Link | None = None
         self._why, self._cause = "no device is attached", "no device is attached"
+        self._given_up = ""
         self._loading = self._ready = self._silent = False
         self._facts = Loaded(0, frozenset(), frozenset(), False, "none")
         self._next = 0
@@ -156,11 +157,19 @@ class DeviceEngine:
     def attach(self, link: Link) -> None:
         """Use a link to a verified device, which holds nothing yet."""
         with self._lock:
-            self._link, self._silent = link, False
+            self._link, self._silent, self._given_up = link, False, ""
 
     def lost(self, why: str) -> None:
-        """The link is broken: end the requests in flight. May be called again."""
+        """The link is broken: end the requests in flight. May be called again.
+
+        It is closed before the lock is taken: who holds that may wait for the device, and then waits no more.
+        """
+        held = self._link
+        if held is not None and held.broken is None:
+            self._given_up = why
+            held.close()
         with self._lock:
+            why = self._given_up or why
             link, self._link = self._link, None
             self._ready = False
             self._sent.clear()

@@ -24,6 +24,8 @@ ATTACH: Final = 120.0
 ANSWER: Final = 20.0
 CHECK: Final = 0.2
 PAUSE: Final = 0.5
+END: Final = 5.0
+"""Seconds that `close` gives the thread that minds the session, which may be asking a broker."""
 LONG_PAUSE: Final = 30.0
 _LABEL: Final = b"cloister/gpu-session/v1"
 _NO_SESSION: Final = (LinkError, SpdmError, EvidenceUnavailable, MemoryUnavailable)
@@ -98,12 +100,15 @@ class DeviceKeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """End the session in good order."""
+        """End the session, in good order if the device listens; one that does not is not waited for."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join(2 * ANSWER)
-        self._let_go("the worker stops")
-        self._end.detach()
+        over = time.monotonic() + END
+        while True:
+            self._let_go("the worker stops")
+            self._end.detach()
+            if self._thread is None or not self._thread.is_alive() or time.monotonic() > over:
+                return
+            self._thread.join(CHECK)  # it may have been about to begin a session
 
     def _connect(self) -> None:
         self._end.attach(self._attach_timeout)
@@ -145,12 +150,11 @@ class DeviceKeeper:
             if why is None and time.monotonic() - beat > self._period():
                 beat = time.monotonic()
                 why = self._heartbeat()
-            if why is None:
+            if why is None or self._closing.is_set():
                 continue
             _log.warning("the device was lost: %s", why)
             silent = self._engine.silent or (self._gpu is not None and not self._gpu.session.alive)
-            self._let_go(why)
-            on_lost()
+            self._let_go(why, on_lost)
             if silent:
                 self._request_reset()
             self._mend(restore)
@@ -194,8 +198,10 @@ class DeviceKeeper:
                 why, ours = str(error), True
             except _NO_SESSION as error:
                 why, ours = str(error), False
-            _log.warning("the device cannot be used again yet: %s", why)
             self._let_go(why)
+            if self._closing.is_set():
+                return
+            _log.warning("the device cannot be used again yet: %s", why)
             if not ours:
                 self._request_reset()
             self._closing.wait(next(pauses))
@@ -206,12 +212,14 @@ class DeviceKeeper:
         except EvidenceUnavailable as error:
             _log.warning("no reset: %s", error)
 
-    def _let_go(self, why: str) -> None:
+    def _let_go(self, why: str, erase: Callable[[], None] = lambda: None) -> None:
+        """Keys go first, `erase`'s before all, then the link, which wakes whoever waits for the device."""
         link, self._link = self._link, None
         gpu, self._gpu = self._gpu, None
         self._session = ""
-        self._engine.lost(why)
+        erase()
         if gpu is not None:
             gpu.session.erase()
+        self._engine.lost(why)
         if link is not None:
             link.close()

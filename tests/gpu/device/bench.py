@@ -36,6 +36,8 @@ from enclave.simulator.reference import device_policy
 from enclave.tee.simulated import ProcessorLink, SimulatedCollateral
 from tests.enclave.simulation import CODE, MEASUREMENT, NOW, attended, gpu
 
+STUCK = 45.0
+ATTACH = 5.0
 MODEL = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 9000}
 
 
@@ -74,7 +76,7 @@ class EchoEngine:
         self.encoders: frozenset[str] = frozenset()
         self.grammars = True
         self.weights_memory = "tested"
-        self.stuck = threading.Event()
+        self.stuck, self.stepping = threading.Event(), threading.Event()
         self.running: dict[str, list[int]] = {}
         self.texts: list[str] = []
         self.steps = 0
@@ -97,7 +99,8 @@ class EchoEngine:
         self.running[request_id] = []
 
     def step(self) -> list[Event]:
-        self.stuck.wait(10 if self.stuck_now else 0)
+        self.stepping.set()
+        self.stuck.wait(STUCK if self.stuck_now else 0)
         self.steps += 1
         events: list[Event] = [EmbeddingEvent(id=i, vector=(0.6, -0.8)) for i in self.texts]
         self.texts.clear()
@@ -209,7 +212,7 @@ def bench(
         rules = Policy.from_toml(device_policy(measurement_digest(CODE)))
         judge = judge_by(rules, SimulatedCollateral(link).current, lambda: NOW)
         resets: list[int] = []
-        keeper = DeviceKeeper(end, judge, engine, reset=lambda: resets.append(1), attach_timeout=5)
+        keeper = DeviceKeeper(end, judge, engine, reset=lambda: resets.append(1), attach_timeout=ATTACH)
         made = Bench(bus, chip, end, engine, keeper, resets=resets)
         made.plug_in(identity)
         try:

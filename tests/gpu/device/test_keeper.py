@@ -2,6 +2,8 @@
 
 import random
 import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from enclave.gpu.link import Link
 from enclave.memory import MemoryUnavailable
 from enclave.simulator.gpu import Mode
 from enclave.tee.interface import EvidenceUnavailable
+from enclave.worker import Worker
 from tests.enclave.simulation import gpu
-from tests.gpu.device.bench import MemoryFiles, bench, request, run_out, until
+from tests.gpu.device.bench import ATTACH, Bench, MemoryFiles, bench, request, run_out, until
+from tests.gpu.pairs import Beside
 
 NONCE = bytes(range(32))
 
@@ -170,6 +174,72 @@ def test_evidence_can_be_had_while_a_model_is_being_loaded() -> None:
         made.engine.load_adapter("slow", Slow({"adapter_config.json": b"{}"}))
         evidence[0].join(10)
         assert not evidence[0].is_alive() and made.keeper.report(NONCE)
+
+
+def waiting(made: Bench) -> Beside:
+    """A step that the device does not answer, on a thread that holds the engine's lock meanwhile."""
+    made.engines[-1].stuck_now = True
+    made.engine.submit(request())
+    step = Beside(made.engine.step)
+    until(made.engines[-1].stepping.is_set)
+    return step
+
+
+def test_stopping_does_not_wait_for_a_device_that_never_answers() -> None:
+    with bench(deadline=60) as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        gpu_, step = made.keeper._gpu, waiting(made)
+        evidence = Beside(lambda: made.keeper.report(NONCE))
+        made.keeper.close()
+        (event,) = step.result()
+        assert made.engines[-1].steps == 0 and not made.engines[-1].stuck.is_set()
+        assert gpu_ is not None and not gpu_.session.alive
+        assert event.finish == "error" and "the worker stops" in event.error
+        with pytest.raises(EvidenceUnavailable):
+            evidence.result()
+        assert made.told == [] and not made.engine.attached
+
+
+def test_a_session_that_is_lost_erases_the_keys_before_a_device_that_never_answers_is_given_up() -> None:
+    with bench(deadline=60) as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.watch()
+        gpu_, step = made.keeper._gpu, waiting(made)
+        assert gpu_ is not None
+        gpu_.session.erase()
+        until(lambda: made.told == ["lost"])
+        assert step.result()[0].finish == "error"
+        assert made.engines[-1].steps == 0 and not made.engines[-1].stuck.is_set()
+
+
+def test_stopping_does_not_wait_for_a_device_that_is_being_looked_for() -> None:
+    with bench(deadline=60) as made:
+        made.watch()
+        made.pull_out()
+        until(lambda: made.told == ["lost"])
+        looking = time.monotonic()
+        made.keeper.close()
+        assert time.monotonic() - looking < ATTACH
+
+
+def test_a_worker_that_stops_erases_its_keys_first_and_leaves_a_device_that_never_answers() -> None:
+    with bench(deadline=60) as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        step = waiting(made)
+        seen: list[str] = []
+        worker = object.__new__(Worker)
+        vars(worker).update(
+            _identity=SimpleNamespace(erase=lambda: seen.append("keys")),
+            _runner=SimpleNamespace(close=lambda: seen.append(step.result()[0].finish)),
+            _engine=made.engine,
+            _part=made.keeper.close,
+            _closed=False,
+        )
+        worker.close()
+        worker.close()
+        assert seen == ["keys", "error", "keys"]
+        assert made.engines[-1].steps == 0 and not made.engines[-1].stuck.is_set()
 
 
 def test_a_device_that_does_not_answer_is_reset_at_once_and_one_that_died_is_not() -> None:

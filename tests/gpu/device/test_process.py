@@ -16,6 +16,7 @@ from client.sdk import AsyncClient
 from cloister.cli.serving import shipped_model
 from enclave.configuration import Configuration
 from enclave.engine.interface import EngineOptions
+from enclave.gpu.device.engine import DEADLINE
 from enclave.simulator.gpu import Mode
 from enclave.simulator.processor import launch
 from tests.running import RunningWorker
@@ -123,6 +124,19 @@ def test_a_worker_does_not_start_on_a_device_that_is_not_in_confidential_mode(
     handle = launch(configuration.measured(), local=configuration.local(), device_mode=mode)
     assert handle.wait(90) == 10
     assert "the device was refused: nvidia.tcb-flags" in capfd.readouterr().err
+
+
+async def test_a_worker_stops_beside_a_device_that_never_answers(own: RunningWorker) -> None:
+    async with AsyncClient(own.url, own.policy) as client:
+        await client.attest()
+        os.kill(device_of(own), signal.SIGSTOP)
+        asked = asyncio.create_task(client.ask("hello", max_tokens=1))
+        await asyncio.sleep(0.5)
+        start = time.monotonic()
+        assert await asyncio.to_thread(own.interrupt) == 0
+        assert time.monotonic() - start < DEADLINE / 2
+        with pytest.raises(ClientError):
+            await asked
 
 
 @pytest.mark.slow
