@@ -113,6 +113,12 @@ VECTORS: list[tuple[SnpCheck, dict[str, Any], Evidence, Evidence]] = [
         ev(committed_tcb=HIGH),
     ),
     (
+        C.COMMITTED_FIRMWARE,
+        {"allow_provisional_firmware": True},
+        ev(current_version=FirmwareVersion(1, 55, 41)),
+        ev(committed_version=FirmwareVersion(1, 55, 41)),
+    ),
+    (
         C.FIRMWARE_VERSION,
         {"minimum_version": "1.55", "minimum_build": 40},
         BASE,
