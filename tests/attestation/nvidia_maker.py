@@ -75,13 +75,14 @@ def issue(
     authority: bool = True,
     path_length: int | None = None,
     cert_sign: bool = True,
+    signs: bool | None = None,
     start: datetime = START,
     end: datetime = END,
     algorithm: hashes.SHA256 | hashes.SHA384 | None = None,
     extra: tuple[x509.ExtensionType, ...] = (),
     critical_extra: bool = False,
 ) -> Party:
-    """A certificate for `name` by `issuer`, or self-signed."""
+    """A certificate for `name` by `issuer`, or self-signed; `signs`: data, else whoever is no authority."""
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     usage = dict.fromkeys(
@@ -97,7 +98,11 @@ def issue(
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(authority, path_length if authority else None), critical=True)
         .add_extension(
-            x509.KeyUsage(digital_signature=not authority, key_cert_sign=authority and cert_sign, **usage),
+            x509.KeyUsage(
+                digital_signature=not authority if signs is None else signs,
+                key_cert_sign=authority and cert_sign,
+                **usage,
+            ),
             critical=True,
         )
     )

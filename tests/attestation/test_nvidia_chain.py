@@ -81,11 +81,21 @@ def test_an_unknown_critical_extension_fails() -> None:
     assert failures(judge(device=device)) == ["nvidia.chain-signatures"]
 
 
-def test_a_leaf_that_is_an_authority_fails() -> None:
+@pytest.mark.parametrize(
+    ("authority", "signs", "expected"),
+    [
+        (False, True, []),
+        (True, True, ["nvidia.chain-form"]),
+        (False, False, ["nvidia.chain-form"]),
+        (True, False, ["nvidia.chain-form"]),
+    ],
+)
+def test_a_leaf_signs_data_and_is_no_authority(authority: bool, signs: bool, expected: list[str]) -> None:
     device = Device(above=DEVICE.parties[:4])
     extra = leaf_extras(dice_tcb_info(FWID))
-    device.parties = (*DEVICE.parties[:4], issue(NAMES[4], DEVICE.parties[3], extra=extra))
-    assert failures(judge(device=device)) == ["nvidia.chain-form"]
+    leaf = issue(NAMES[4], DEVICE.parties[3], authority=authority, signs=signs, extra=extra)
+    device.parties = (*DEVICE.parties[:4], leaf)
+    assert failures(judge(device=device)) == expected
 
 
 @pytest.mark.parametrize("at", [datetime(2019, 12, 31, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)])

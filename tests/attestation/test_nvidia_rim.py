@@ -37,9 +37,9 @@ VBIOS_RIM = driver(3, 4, version=VBIOS)
 DRIVER_RIM = driver(1, 2)
 
 
-def judge(*rims: bytes, trusted: Roots = ROOTS, report: bytes | None = None) -> Sheet:
+def judge(*rims: bytes, trusted: Roots = ROOTS, report: bytes | None = None, **rules: Any) -> Sheet:
     """The sheet of a made device with these manifests."""
-    around = context(policy(trusted, **RIMS), NOW, rims=rims)
+    around = context(policy(trusted, **(RIMS | rules)), NOW, rims=rims)
     return appraise(report or DEVICE.report(), DEVICE.chain, around, subject="gpu0", nonce=NONCE)
 
 
@@ -59,6 +59,16 @@ def test_a_missing_manifest_is_unevaluable(rims: tuple[bytes, ...]) -> None:
     for check in ("nvidia.rim-found", "nvidia.rim-conflict", "nvidia.rim-measurements"):
         assert outcome(sheet, check) is Outcome.UNEVALUABLE
     assert not accepted(sheet, at=NOW)
+
+
+def test_one_manifest_is_enough_where_the_policy_says_so() -> None:
+    for rim in (DRIVER_RIM, VBIOS_RIM):
+        assert accepted(judge(rim, allow_missing_rim=True), at=NOW)
+    assert not accepted(judge(allow_missing_rim=True), at=NOW)
+    wrong = PUBLISHER.rim({1: [ZERO]})
+    assert failures(judge(wrong, allow_missing_rim=True)) == ["nvidia.rim-measurements"]
+    both = driver(2, 3, version=VBIOS)
+    assert failures(judge(DRIVER_RIM, both, allow_missing_rim=True)) == ["nvidia.rim-conflict"]
 
 
 def test_a_manifest_for_another_chip_fails() -> None:
