@@ -97,6 +97,7 @@ class RunningWorker:
                 with suppress(ProcessLookupError):
                     os.kill(int(process.name), signal.SIGKILL)
             self._process.wait(20)
+        self._process.wait(20)  # it may have ended by itself just before
 
     def stop(self) -> None:
         """Stop whatever still runs."""
