@@ -1,5 +1,6 @@
-"""The worker's socket: uvicorn, with bounds on what comes before a body, and the line that says where."""
+"""The worker's socket: uvicorn with bounds on heads and on waiting, and the line that says where it is."""
 
+import asyncio
 import socket
 import sys
 
@@ -7,17 +8,43 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .gateway.app import Gateway
+from .gateway.plain import BODY_DEADLINE
 
 STOP_GRACE = 3
 MAX_HEAD = 512 * 1024
 MAX_CONNECTIONS = 1024
+HEAD = 20.0
+"""Seconds from one answer, or from the connection's start, until the next request's headers are here."""
+BODY = BODY_DEADLINE + 5.0
+"""Seconds that a body may take; the gateway's own deadline is to come first."""
+STALL = 300.0
+"""Seconds in which the client has to take something of an answer."""
 
 
-class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which closes a connection whose request line and headers exceed 512 KiB."""
+class Bounded(HttpToolsProtocol):
+    """uvicorn's protocol, which closes a connection that keeps the worker waiting, or has too long a head.
+
+    Request line and headers have at most 512 KiB and come within HEAD, a body within BODY, and of an answer
+    something is taken every STALL. While an answer is being made nothing runs out.
+    """
 
     _head = 0
     _inside = False
+    _awaited: object = None
+    _timer: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first request has HEAD seconds."""
+        super().connection_made(transport)
+        self._await()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        super().connection_lost(exc)
+        for timer in (self._timer, self._stall):
+            if timer is not None:
+                timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before a body."""
@@ -27,6 +54,7 @@ class BoundedHead(HttpToolsProtocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        self._await()
 
     def on_headers_complete(self) -> None:
         """A body follows, which the gateway bounds."""
@@ -37,6 +65,39 @@ class BoundedHead(HttpToolsProtocol):
         """The next request may begin."""
         self._inside, self._head = False, 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request has HEAD seconds, the rest of this one's body included."""
+        super().on_response_complete()
+        self._await()
+
+    def pause_writing(self) -> None:
+        """The client reads nothing."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALL, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+
+    def _await(self) -> None:
+        """Begin the deadline of what is awaited now, unless it has begun."""
+        cycle = self.cycle
+        between = cycle is None or cycle.response_complete
+        seconds = HEAD if between else BODY if cycle.more_body else None
+        if self._awaited == (awaited := (cycle, seconds)):
+            return
+        self._awaited = awaited
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._end) if seconds is not None else None
+
+    def _end(self) -> None:
+        """Close; a client that does not take the rest of an answer is cut off after STALL."""
+        self.transport.close()
+        self._timer = self.loop.call_later(STALL, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -50,12 +111,12 @@ class _Server(uvicorn.Server):
             sys.stdout.flush()
 
 
-async def listen(application: Gateway, listener: socket.socket) -> None:
-    """Serve on `listener` until told to stop."""
-    config = uvicorn.Config(
+def configured(application: Gateway) -> uvicorn.Config:
+    """How the worker's gateway is served."""
+    return uvicorn.Config(
         application,
         loop="uvloop",
-        http=BoundedHead,
+        http=Bounded,
         limit_concurrency=MAX_CONNECTIONS,
         lifespan="off",
         access_log=False,
@@ -63,4 +124,8 @@ async def listen(application: Gateway, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_GRACE,
     )
-    await _Server(config).serve(sockets=[listener])
+
+
+async def listen(application: Gateway, listener: socket.socket) -> None:
+    """Serve on `listener` until told to stop."""
+    await _Server(configured(application)).serve(sockets=[listener])

@@ -20,6 +20,7 @@ from attestation import Collateral
 from attestation.loopback import is_loopback
 
 from .app import build
+from .deadlines import Deadlines
 from .errors import BrokerError
 from .service import Service
 from .store import Store
@@ -64,6 +65,7 @@ def run(store: Store, admins: Admins, address: Address, collateral: Collateral) 
 async def _serve(app: FastAPI, address: Address) -> None:
     config = uvicorn.Config(
         app,
+        http=Deadlines,
         lifespan="off",
         access_log=False,
         log_level="warning",

@@ -1,7 +1,8 @@
 """TLS 1.3 in front of the broker, X25519MLKEM768 preferred: the release itself is sealed to a classical key.
 
 pyOpenSSL brings the OpenSSL that has the hybrid; the `ssl` module's is often older. The front ends TLS and
-hands the bytes to the broker over a Unix socket in a directory that only its user can enter.
+hands the bytes to the broker over a Unix socket in a directory that only its user can enter. That connection
+begins when the handshake is done, and the deadlines of deadlines.py count from then.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 
 from OpenSSL import SSL
 
+from .deadlines import STALL
 from .errors import BrokerError
 
 HANDSHAKE: Final = 10.0
@@ -91,7 +93,8 @@ class Tls:
         with suppress(SSL.WantReadError):
             while True:
                 self._writer.write(self._tls.bio_read(_PIECE))
-        await self._writer.drain()
+        async with asyncio.timeout(STALL):  # a peer that reads nothing
+            await self._writer.drain()
 
 
 class TlsFront:
@@ -112,11 +115,18 @@ class TlsFront:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls = Tls(self._context, reader, writer)
-        with suppress(SSL.Error, OSError, TimeoutError):  # a peer that misbehaves ends its own connection
-            await tls.handshake()
-            await self._pass_on(tls)
-        await tls.end()
-        writer.close()
+        try:
+            with suppress(SSL.Error):
+                await tls.handshake()
+                await self._pass_on(tls)
+            await tls.end()
+            writer.close()
+            async with asyncio.timeout(STALL):
+                await writer.wait_closed()
+        except OSError:  # a peer that is gone, or too slow (TimeoutError), ends its own connection
+            pass
+        finally:
+            writer.transport.abort()
 
     async def _pass_on(self, tls: Tls) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(self._inside)
