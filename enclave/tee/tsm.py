@@ -2,6 +2,8 @@
 
 Documentation/ABI/testing/configfs-tsm-report in Linux (6.7 or later): a directory is a request. What is in
 `inblob` is signed when `outblob` is read; `auxblob` holds what the host added; `generation` counts writes.
+Where there are privilege levels (SEV-SNP's VMPLs) `privlevel` says for which, 0 if nothing is written, and
+`privlevel_floor` which is the lowest that this guest may ask for: above 0 where an SVSM runs beneath it.
 Each report has a directory of its own, with a name that nobody can foresee. Never run on such hardware.
 """
 
@@ -31,6 +33,7 @@ CCEL: Final = Path("/sys/firmware/acpi/tables/data/CCEL")
 name points to (UEFI 2.10, section 38)."""
 REPORT_DATA: Final = 64
 SNP_REPORT: Final = 1184
+MAX_PRIVLEVEL: Final = 3
 MAX_BLOB: Final = table.MAX_TABLE
 MAX_ENDORSEMENTS: Final = 16
 _PIECE: Final = 1 << 16
@@ -120,7 +123,8 @@ class TsmCpu:
         self._reports, self._event_log, self._files = reports, event_log, files or Configfs()
         self._lock = threading.Lock()
         self._told = False
-        self._asked(self._check_provider)
+        if level := self._asked(self._level_of_provider):
+            log.info("reports are of VMPL %d, which a policy must name: vmpls = [%d]", level, level)
 
     def report(self, report_data: bytes) -> CpuEvidence:
         """A report over 64 bytes. As endorsements the certificates (DER) that the host gave, if any; under
@@ -188,19 +192,21 @@ class TsmCpu:
 
     def _exchange(self, entry: Path, report_data: bytes) -> tuple[bytes, bytes]:
         """The report and what the host added, if nobody but us wrote in between."""
-        self._check_provider(entry)
+        level = self._level_of_provider(entry)
         before = self._generation(entry)
-        self._files.write(entry / "inblob", report_data)
+        writes = {"privlevel": b"%d" % level, "inblob": report_data} if level else {"inblob": report_data}
+        for name, content in writes.items():
+            self._files.write(entry / name, content)
         try:
             report, added = self._files.read(entry / "outblob"), self._optional(entry / "auxblob")
         except BlockingIOError:  # the kernel's own word for it
             raise Changed from None
-        if self._generation(entry) != before + 1:
+        if self._generation(entry) != before + len(writes):
             raise Changed
         return report, added
 
     def _optional(self, file: Path) -> bytes:
-        """An attribute that TDX guests do not have."""
+        """An attribute that guests may lack, as TDX guests do."""
         try:
             return self._files.read(file)
         except FileNotFoundError:
@@ -210,6 +216,17 @@ class TsmCpu:
         text = self._files.read(entry / "generation").strip()
         if not text.isdigit() or len(text) > 20:
             raise EvidenceUnavailable(f"{entry.parent} counts {text[:20]!r} writes: {_OTHER}")
+        return int(text)
+
+    def _level_of_provider(self, entry: Path) -> int:
+        """The privilege level to ask for: the lowest that there may be, the most privileged."""
+        self._check_provider(entry)
+        text = self._optional(entry / "privlevel_floor").strip() or b"0"
+        if text not in [b"%d" % level for level in range(MAX_PRIVLEVEL + 1)]:
+            raise EvidenceUnavailable(
+                f"{entry.parent} gives {text[:20]!r} as the lowest privilege level,"
+                f" not 0 to {MAX_PRIVLEVEL}: {_OTHER}"
+            )
         return int(text)
 
     def _check_provider(self, entry: Path) -> None:

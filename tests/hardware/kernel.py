@@ -3,6 +3,7 @@
 Also a worker over it, as a process: `python -c "from tests.hardware.kernel import worker; worker()"`.
 """
 
+import errno
 import gzip
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 from enclave.tee.tsm import Configfs
 from tests.shared import shared
 
+VMPL = 0x30
+"""Where an SNP report has its VMPL (ABI 7.3)."""
 SNP = "snp/genoa-v3-extended-cert-table"
 TDX = "tdx/v4-uptodate"
 LOGGED = "tdx/v4-gcp-ccel"
@@ -19,7 +22,9 @@ LOGGED = "tdx/v4-gcp-ccel"
 
 @dataclass
 class Kernel(Configfs):
-    """What the machine is like. `fails` gives a file an errno; `disturbed`: how many answers to disturb."""
+    """What the machine is like. `fails` gives a file an errno; `disturbed`: how many answers to disturb.
+    `floor` is the lowest privilege level that may be asked for, None where there are no levels.
+    """
 
     provider: str
     report: bytes
@@ -29,6 +34,8 @@ class Kernel(Configfs):
     asked: list[bytes] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     generation: str | None = None
+    floor: str | None = None
+    levels: list[int] = field(default_factory=list)
 
     def make(self, entry: Path) -> None:
         self._fail("entry")
@@ -37,14 +44,22 @@ class Kernel(Configfs):
         (entry / "inblob").touch()
         (entry / "provider").write_text(f"{self.provider}\n")
         (entry / "generation").write_text(f"{self.generation or 0}\n")
+        if self.floor is not None:
+            (entry / "privlevel_floor").write_text(f"{self.floor}\n")
+            (entry / "privlevel").touch()
 
     def write(self, file: Path, content: bytes) -> None:
         self._fail(file.name)
         super().write(file, content)
-        assert file.name == "inblob" and file.read_bytes() == content
-        self.asked.append(content)
+        assert file.read_bytes() == content
         self._count(file.parent)
-        (file.parent / "outblob").write_bytes(self.report)
+        if file.name == "privlevel":
+            if not int(self.floor or 0) <= int(content) <= 3:
+                raise OSError(errno.EINVAL, "a level that there is not")
+            return
+        assert file.name == "inblob"
+        self.asked.append(content)
+        (file.parent / "outblob").write_bytes(self._signed(file.parent / "privlevel"))
         if self.added is not None:
             (file.parent / "auxblob").write_bytes(self.added)
 
@@ -55,6 +70,16 @@ class Kernel(Configfs):
             self.disturbed -= 1
             self._count(file.parent)
         return found
+
+    def _signed(self, asked: Path) -> bytes:
+        """The report, of the level that was asked for; the firmware gives none below the floor."""
+        if self.floor is None:
+            return self.report
+        level = int(asked.read_bytes() or b"0")
+        self.levels.append(level)
+        if self.floor.isdigit() and level < int(self.floor):
+            raise OSError(errno.EIO, "the firmware refuses")
+        return self.report[:VMPL] + level.to_bytes(4, "little") + self.report[VMPL + 4 :]
 
     def remove(self, entry: Path) -> None:
         for file in entry.iterdir():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from attestation import Bundle, Collateral, Policy, Roots, Verdict, certificates, verify
 from attestation.kbs import KbsEvidence, primary_evidence
+from attestation.snp import SnpReport
 from attestation.tdx import EventLog
 from enclave.hardware import NoCollateral
 from enclave.tee import tsm
@@ -175,6 +176,39 @@ def test_a_request_that_somebody_keeps_disturbing_is_given_up(tmp_path: Path) ->
 @pytest.mark.parametrize("count", ["", "-1", "seven", "9" * 30])
 def test_a_generation_that_is_no_number_is_refused(tmp_path: Path, count: str) -> None:
     assert "writes" in refusal(tmp_path, snp(generation=count or " "))
+
+
+@pytest.mark.parametrize("floor", range(4))
+def test_a_report_is_of_the_most_privileged_level_that_may_be_asked_for(
+    tmp_path: Path, floor: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = snp(floor=str(floor))
+    with caplog.at_level("INFO"):
+        machine = cpu(tmp_path, kernel)
+    assert (f"vmpls = [{floor}]" in caplog.text) is (floor > 0)  # 0 is what a policy takes anyway
+    made = bundle(machine, GENOA)
+    assert SnpReport.from_bytes(made.cpu.report).vmpl == floor and kernel.levels == [floor]
+    roots = snp_cases.load_case(SNP.partition("/")[2]).roots
+    refused = "cpu0 snp.vmpl" in blocking(judged(made, SNP_RULES, GENOA, roots, Collateral()))
+    assert refused is (floor > 0)
+    named = SNP_RULES + f"vmpls = [{floor}]\n"
+    assert "cpu0 snp.vmpl" not in blocking(judged(made, named, GENOA, roots, Collateral()))
+
+
+@pytest.mark.parametrize("floor", ["4", "-1", "two", "0x1", "1 1"])
+def test_a_privilege_level_that_there_is_not_is_refused(tmp_path: Path, floor: str) -> None:
+    assert "not 0 to 3" in refusal(tmp_path, snp(floor=floor))
+
+
+def test_a_driver_that_takes_no_privilege_level_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    kernel = snp(floor="2", fails={"privlevel": errno.EINVAL})
+    assert "update the guest's kernel" in refusal(tmp_path, kernel)
+
+
+def test_a_request_with_a_level_that_somebody_disturbed_once_is_asked_again(tmp_path: Path) -> None:
+    kernel = snp(floor="1", disturbed=1)
+    cpu(tmp_path, kernel).report(DATA)
+    assert kernel.asked == [DATA, DATA] and kernel.levels == [1, 1]
 
 
 @pytest.mark.parametrize("size", [0, 1183, 1185])
