@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
@@ -107,6 +109,56 @@ def test_a_responder_that_the_issuer_certified_counts() -> None:
 )
 def test_another_signer_says_nothing(signer: Callable[[], Party]) -> None:
     assert status([GOOD[0], GOOD[2], DEVICE.ocsp(2, signer=signer())]) is Outcome.UNEVALUABLE
+
+
+def twin(of: Party, key: ec.EllipticCurvePrivateKey, by: Party | None = None) -> Party:
+    """A certificate under the name of `of` for `key`: what an impostor calls himself by."""
+    mine = of.certificate
+    builder = x509.CertificateBuilder(mine.issuer, mine.subject, key.public_key(), 77)
+    builder = builder.not_valid_before(mine.not_valid_before_utc).not_valid_after(mine.not_valid_after_utc)
+    return Party(builder.sign(by.key if by else key, hashes.SHA384()), key)
+
+
+def by_name(signer: Party, *, issuer: Party = DEVICE.parties[1], along: tuple[Party, ...] = ()) -> bytes:
+    """A good response about the party at depth 2, whose responder is told by the name of `signer`."""
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=DEVICE.parties[2].certificate,
+        issuer=issuer.certificate,
+        algorithm=hashes.SHA384(),
+        cert_status=ocsp.OCSPCertStatus.GOOD,
+        this_update=NOW,
+        next_update=NOW + HOUR,
+        revocation_time=None,
+        revocation_reason=None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, signer.certificate)
+    if along:
+        builder = builder.certificates([each.certificate for each in along])
+    return builder.sign(signer.key, hashes.SHA384()).public_bytes(serialization.Encoding.DER)
+
+
+def test_a_name_alone_makes_no_responder() -> None:
+    """The key must be the issuer's, or one that it certified for this."""
+    issuer, delegate, stranger = DEVICE.parties[1], responder(), ec.generate_private_key(ec.SECP384R1())
+    for genuine, along in ((issuer, ()), (delegate, (delegate,))):
+        assert status([GOOD[0], GOOD[2], by_name(genuine, along=along)]) is Outcome.PASS
+        impostor = twin(genuine, stranger)
+        for brought in (along, (impostor,), (*along, impostor)):
+            said = by_name(impostor, along=brought)
+            assert status([GOOD[0], GOOD[2], said]) is Outcome.UNEVALUABLE
+
+
+def test_the_issuer_answers_under_its_own_name() -> None:
+    issuer = DEVICE.parties[1]
+    other = twin(DEVICE.parties[2], issuer.key, by=issuer)
+    assert status([GOOD[0], GOOD[2], by_name(other)]) is Outcome.UNEVALUABLE
+
+
+def test_an_answer_about_a_namesakes_certificate_says_nothing() -> None:
+    """The same serial number and issuer's name, under another key."""
+    issuer = DEVICE.parties[1]
+    namesake = twin(issuer, ec.generate_private_key(ec.SECP384R1()))
+    assert status([GOOD[0], GOOD[2], by_name(issuer, issuer=namesake)]) is Outcome.UNEVALUABLE
 
 
 def test_another_devices_response_says_nothing() -> None:

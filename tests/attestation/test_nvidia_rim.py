@@ -110,6 +110,20 @@ def test_a_signer_under_the_device_root_fails() -> None:
     assert failures(judge(driver(1, publisher=publisher), VBIOS_RIM)) == ["nvidia.rim-signer"]
 
 
+def test_a_signer_whose_chain_only_reads_like_one_fails() -> None:
+    """The genuine root stands above it by name; it did not sign it, or not what signed it."""
+    root = PUBLISHER.parties[0]
+    impostor = issue("CoRIM Root", None)
+    leaf = issue("RIM Signer", impostor, authority=False)
+    middle = issue("CA", impostor)
+    below = issue("RIM Signer", middle, authority=False)
+    for parties in ((root, leaf), (root, middle, below), (impostor, leaf), (impostor, middle, below)):
+        assert failures(judge(driver(1, publisher=Publisher(parties)), VBIOS_RIM)) == ["nvidia.rim-signer"]
+    real = issue("CA", root)
+    chain = (root, real, issue("RIM Signer", real, authority=False))
+    assert accepted(judge(driver(1, publisher=Publisher(chain)), VBIOS_RIM), at=NOW)
+
+
 def test_without_a_root_for_manifests_the_signer_is_unevaluable() -> None:
     sheet = judge(DRIVER_RIM, VBIOS_RIM, trusted=DEVICE.roots)
     assert outcome(sheet, "nvidia.rim-signer") is Outcome.UNEVALUABLE
