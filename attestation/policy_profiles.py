@@ -17,6 +17,8 @@ from .policy_guide import GUIDES, TOP, Guide, Key, Kind, Statement, Writing, fil
 ROOTS, MAX_VERDICT_AGE, CLOCKS = "roots", "max_verdict_age", "clocks"
 _THE_SIMULATORS = {"products", "minimum_tcb"}
 _MEASURED = "as `cloister measure --write-policy FILE` writes it"
+_SPELLED = {"snp": "sev-snp"}
+"""Sections that evidence, and with it the command line, calls otherwise. Both words are taken."""
 _SIMULATED = (
     "# SIMULATED: what this policy trusts signs for anybody. It shows the way and protects nothing.",
     "# `cloister measure --write-policy FILE` writes this policy with all values filled in.",
@@ -25,7 +27,7 @@ _SIMULATED = (
 
 def tee_names() -> list[str]:
     """The kinds of evidence that a profile can be made for, as the command line spells them."""
-    return [name.replace("_", "-") for name in (*TEES, *_companions()) if name in GUIDES]
+    return [_spelled(name) for name in (*TEES, *_companions()) if name in GUIDES]
 
 
 def profile(tees: Iterable[str], *, strict: bool = False, simulator: bool = False) -> str:
@@ -35,7 +37,7 @@ def profile(tees: Iterable[str], *, strict: bool = False, simulator: bool = Fals
     trusts the simulator's root instead of vendors'. PolicyError for an unknown kind, none at all, or
     one that the simulator cannot show.
     """
-    names = [_section(tee) for tee in dict.fromkeys(tees)]
+    names = list(dict.fromkeys(map(section_of, tees)))
     if not set(names) & TEES.keys():
         raise PolicyError(f"name the hardware or service: {', '.join(tee_names())}")
     guides = {name: GUIDES[name] for name in names}
@@ -114,10 +116,17 @@ def _companions() -> list[str]:
     return [name for name in SECTIONS if name not in TEES and name != "workload"]
 
 
-def _section(tee: str) -> str:
-    if tee not in tee_names():
-        raise PolicyError(f"{tee!r} is unknown; choose from {', '.join(tee_names())}")
-    return tee.replace("-", "_")
+def section_of(tee: str) -> str:
+    """The policy section for a name of `tee_names`. PolicyError for another."""
+    sections = {_spelled(name): name for name in (*TEES, *_companions()) if name in GUIDES}
+    section: str | None = sections.get(_SPELLED.get(tee, tee))
+    if section is None:
+        raise PolicyError(f"{tee!r} is unknown; choose from {', '.join(sections)}")
+    return section
+
+
+def _spelled(section: str) -> str:
+    return _SPELLED.get(section, section.replace("_", "-"))
 
 
 def _opening(guides: Iterable[Guide], *, simulator: bool) -> list[str]:

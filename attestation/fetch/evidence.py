@@ -26,11 +26,11 @@ class Evidence:
     devices: list[tuple[GpuReport | None, CertificateChain | None]] = field(default_factory=list)
 
 
-def recognise(documents: Sequence[bytes]) -> Evidence:
+def recognise(documents: Sequence[bytes], names: Sequence[str] = ()) -> Evidence:
     """What `documents` are: our bundles, SNP reports with their certificates, HCL reports, DCAP quotes,
     NVIDIA reports and chains. Reports and chains of devices belong together in the order given.
 
-    MalformedEvidence for a document that is none of these.
+    MalformedEvidence for a document that is none of these, by its name; without `names`, by its number.
     """
     found = Evidence()
     reports: list[GpuReport] = []
@@ -39,7 +39,8 @@ def recognise(documents: Sequence[bytes]) -> Evidence:
         try:
             _sort(raw, found, reports, chains)
         except MalformedEvidence as error:
-            raise MalformedEvidence(f"document {number}: {error}") from None
+            name = names[number - 1] if names else f"document {number}"
+            raise MalformedEvidence(f"{name}: {error}") from None
     for index in range(max(len(reports), len(chains))):
         report = reports[index] if index < len(reports) else None
         found.devices.append((report, chains[index] if index < len(chains) else None))

@@ -17,6 +17,7 @@ from .gpus import app as gpu
 from .owners import app as owners
 from .policies import app as policy
 from .receipts import app as receipt_commands
+from .tees import one_word_for_each_tee
 
 app = typer.Typer(
     name="cloister",
@@ -82,8 +83,12 @@ Issuers = Annotated[
     typer.Option("--issuer", help="PEM file of an Ed25519 key whose tenant tokens are taken."),
 ]
 Tee = Annotated[
-    Literal["sev-snp", "tdx"] | None,
-    typer.Option(help="Serve in this real CPU TEE (docs/hardware.md); without it everything is simulated."),
+    str | None,
+    typer.Option(
+        metavar="[sev-snp|tdx]",
+        callback=one_word_for_each_tee,
+        help="Serve in this real CPU TEE (docs/hardware.md); without it everything is simulated.",
+    ),
 ]
 Gpu = Annotated[
     Literal["nvidia"] | None,

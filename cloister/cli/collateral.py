@@ -201,7 +201,7 @@ def _store(directory: Path | None) -> "Store":
 def _evidence(files: list[Path]) -> "Evidence":
     from attestation.fetch import recognise
 
-    return recognise([_read(file) for file in files])
+    return recognise([_read(file) for file in files], [str(file) for file in files])
 
 
 def _services(mirrors: list[str], pccs: str | None) -> "Services":

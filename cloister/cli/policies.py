@@ -22,7 +22,7 @@ File = Annotated[Path, typer.Argument(help="A policy file (TOML).")]
 def new(
     tee: Annotated[
         list[str],
-        typer.Option(help="Kind of evidence: snp, tdx, sgx, nvidia-gpu, tpm, nitro...; repeat for more."),
+        typer.Option(help="Kind of evidence: sev-snp, tdx, sgx, nvidia-gpu, tpm, nitro...; repeat for more."),
     ],
     strict: Annotated[
         bool, typer.Option("--strict", help="Also ask for what may be left out, such as chips.")

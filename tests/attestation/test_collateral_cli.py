@@ -208,3 +208,10 @@ def test_now_is_the_default_clock(tmp_path: Path) -> None:
     )
     assert datetime.now(UTC).year > 2025 or pytest.skip("the clock is wrong")
     assert "expired" in run("list", "--store", tmp_path).stdout
+
+
+def test_what_is_no_evidence_is_named_by_its_file(report: str, tmp_path: Path) -> None:
+    (tmp_path / "junk.bin").write_bytes(b"junk" * 50)
+    done = CliRunner().invoke(app, ["collateral", "fetch", report, str(tmp_path / "junk.bin")])
+    assert isinstance(done.exception, MalformedEvidence)
+    assert str(done.exception).startswith(f"{tmp_path / 'junk.bin'}: neither a bundle")

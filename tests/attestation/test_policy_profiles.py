@@ -11,7 +11,7 @@ import pytest
 from attestation import Policy, PolicyError
 from attestation.policy import SECTIONS
 from attestation.policy_guide import GUIDES, TOP, Kind, Writing
-from attestation.policy_profiles import Said, explain, profile, tee_names, unfilled
+from attestation.policy_profiles import Said, explain, profile, section_of, tee_names, unfilled
 from attestation.section import Section
 
 H = {size: "11" * size for size in (6, 8, 16, 32, 48, 64)}
@@ -95,7 +95,7 @@ def test_a_profile_is_refused_until_every_value_is_filled_in(tee: str, strict: b
         with pytest.raises(PolicyError, match=r"FILL-IN|not hexadecimal|https|not a table"):
             Policy.from_toml(filled(text, leave=number))
     policy = Policy.from_toml(filled(text))
-    assert getattr(policy, tee.replace("-", "_")) is not None
+    assert getattr(policy, section_of(tee)) is not None
     assert unfilled(filled(text)) == []
     weak = [item for item in explain(policy) if item.kind is Kind.WEAKENED]
     assert not weak, weak
@@ -108,7 +108,7 @@ def test_a_strict_profile_leaves_less_open(tee: str) -> None:
         return sum(item.kind is Kind.OPEN for item in found)
 
     assert left_open(True) <= left_open(False)
-    writes_more = any(key.writing is Writing.STRICT for key in GUIDES[tee.replace("-", "_")].keys)
+    writes_more = any(key.writing is Writing.STRICT for key in GUIDES[section_of(tee)].keys)
     assert (left_open(True) < left_open(False)) == writes_more
 
 
@@ -120,6 +120,11 @@ def test_a_simulator_profile_names_no_other_root_and_says_what_it_is() -> None:
     policy = Policy.from_toml(filled(text))
     assert policy.roots.simulated and policy.workload and policy.workload.clocks == {"host"}
     assert any("SIMULATOR" in item.text and item.kind is Kind.WEAKENED for item in explain(policy))
+
+
+def test_a_tee_has_the_word_that_evidence_has_for_it_and_the_sections_name_is_taken_too() -> None:
+    assert "sev-snp" in tee_names() and "snp" not in tee_names()
+    assert profile(["snp"]) == profile(["sev-snp"]) == profile(["sev-snp", "snp"])
 
 
 def test_milan_is_not_in_a_profile() -> None:

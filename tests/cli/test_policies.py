@@ -20,7 +20,7 @@ def test_new_prints_a_file_that_check_refuses_with_everything_that_is_missing(tm
 def test_new_refuses_what_it_does_not_know() -> None:
     made = cloister("policy", "new", "--tee", "sev")
     assert (made.returncode, made.stdout) == (2, "")
-    assert "snp" in made.stderr
+    assert "sev-snp" in made.stderr
 
 
 def test_explain_says_what_a_workers_policy_accepts_and_leaves_open(

@@ -13,7 +13,8 @@ import pytest
 
 from cloister.cli.serving import Settings, serve
 from enclave.configuration import ConfigurationError
-from tests.running import ROOT, session_of
+from enclave.tee.tsm import REPORTS
+from tests.running import ROOT, cloister, session_of
 
 PLAIN = Settings(model=None, name=None, adapters=[], engine=[], issuers=[])
 
@@ -87,3 +88,12 @@ def test_the_kind_of_an_engine_is_measured_and_told() -> None:
         dataclasses.replace(PLAIN, engine=["kind=other"]).configuration()
     with pytest.raises(ConfigurationError, match="goes with --tee"):
         dataclasses.replace(PLAIN, engine=["vllm"]).configuration()
+
+
+@pytest.mark.parametrize(("word", "said"), [("snp", "--tee sev-snp"), ("sev-snp", "--tee sev-snp")])
+@pytest.mark.skipif(REPORTS.exists(), reason="this machine is a guest of a TEE")
+def test_serve_takes_the_word_of_policies_for_a_tee_too(word: str, said: str) -> None:
+    done = cloister("serve", "--port", "0", "--tee", word)
+    assert done.returncode == 10 and said in done.stderr
+    other = cloister("serve", "--port", "0", "--tee", "sev")
+    assert other.returncode == 2 and "not one of sev-snp, tdx" in other.stderr
