@@ -58,11 +58,11 @@ def answered_at_last(client: Client) -> str:
 def test_g17_scribbling_on_the_bus_of_a_running_worker_gives_errors_and_no_wrong_token(
     own: RunningWorker,
 ) -> None:
-    chance, refused = random.Random(7), 0
+    chance, refused, round_ = random.Random(7), 0, 0
     with Client(own.url, own.policy) as client:
         right = answer(client)
         memory = bus_of(own)
-        for round_ in range(6):
+        while round_ < 6 or (not refused and round_ < 40):  # where answers are quick, few writes hit any
             pieces: list[str] = []
             try:
                 for piece in client.stream(QUESTION, temperature=0.0):
@@ -75,4 +75,5 @@ def test_g17_scribbling_on_the_bus_of_a_running_worker_gives_errors_and_no_wrong
                 refused += 1
             assert right.startswith("".join(pieces)), "a token that the model did not choose"
             assert answered_at_last(client) == right
+            round_ += 1
     assert refused > 0
