@@ -21,12 +21,25 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cloister", daemon=True)
+        self._thread = threading.Thread(target=self._turn, name="cloister", daemon=True)
         self._thread.start()
 
+    def _turn(self) -> None:
+        """The thread: turns until it is stopped, ends what is under way, and leaves nothing open."""
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(_cancel_the_rest())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; interrupting the caller cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """The result of `work`; interrupting the caller cancels it. RuntimeError once the loop is closed."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()  # nobody will await it
+            raise
         try:
             return future.result()
         except BaseException:  # Ctrl-C too must stop what the loop is still doing
@@ -57,14 +70,18 @@ class Loop:
         self._loop.create_task(work).add_done_callback(lambda _: self._loop.stop())
 
     def close(self) -> None:
-        """Stop the thread and close the loop."""
-        if self._loop.is_closed():
-            return
-        with suppress(RuntimeError):
-            self.run(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Stop the thread, which closes the loop."""
+        with suppress(RuntimeError):  # closed already
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    """Cancel every other task of this loop and wait for them."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 class Leavable(Protocol):
