@@ -29,6 +29,7 @@ from tests.shared import shared
 
 from . import snp_maker
 from .nvidia_maker import Device, Publisher
+from .store_writer import fill
 from .tdx_cases import load
 
 JUNE, SEPTEMBER = datetime(2025, 6, 25, tzinfo=UTC), datetime(2025, 9, 25, tzinfo=UTC)
@@ -210,23 +211,17 @@ def test_a_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-def _fill(directory: Path, items: list[Item]) -> None:
-    for _ in range(20):
-        for each in items:
-            Store(directory).record("question", [each], JUNE)
-
-
 def test_processes_share_a_store(store: Store) -> None:
     items = [item(kind) for kind in (Kind.INTEL_TCB_INFO, Kind.INTEL_QE_IDENTITY)]
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_fill, args=(store.directory, items)) for _ in range(2)]
+    writers = [context.Process(target=fill, args=(store.directory, items, JUNE)) for _ in range(2)]
     for each in writers:
         each.start()
     while any(each.is_alive() for each in writers):
         assert len(store.answer("question", JUNE)) in (0, 1)
         writers[0].join(0.02)
     for each in writers:
-        each.join(30)
+        each.join()
     assert [each.exitcode for each in writers] == [0, 0]
     assert store.problems == []
     assert {entry.item for entry in store.entries()} == set(items)
