@@ -20,6 +20,7 @@ from attestation.binding import NONCE_SIZE
 
 from .configuration import Configuration
 from .ending import REFUSALS, ended_quietly, exit_status
+from .engine.vllm.places import remove_all
 from .gpu.nvml import GpuRefused, Nvml, NvmlGpu, admit
 from .identity import Identity
 from .memory import harden_process
@@ -90,7 +91,7 @@ def main(*, reports: Path = REPORTS, files: Configfs | None = None) -> int:
     say_how_protected(hardened, identity)
     with contextlib.ExitStack() as until_end:
         try:
-            with ended_quietly(identity.erase):
+            with ended_quietly(lambda: erase(identity)):
                 cpu = TsmCpu(configuration.tee or "", reports=reports, files=files)  # 1
                 devices = admitted(judge, until_end) if configuration.confidential_gpu else ()
                 worker = started(configuration, identity, cpu, devices)  # 2
@@ -99,6 +100,14 @@ def main(*, reports: Path = REPORTS, files: Configfs | None = None) -> int:
             identity.erase()
             return exit_status(error)
         return serve_until_stopped(worker, configuration)
+
+
+def erase(identity: Identity) -> None:
+    """The keys, and the small files that vLLM was given: an adapter's weights may be among them."""
+    try:
+        identity.erase()
+    finally:
+        remove_all()
 
 
 def admitted(judge: GpuJudge | None, until_end: contextlib.ExitStack) -> tuple[NvmlGpu, ...]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,30 @@ def test_a_signal_while_loading_erases_the_keys_and_says_nothing(
     command = [sys.executable, "-c", SCRIPT, place, str(number)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status + number if status else 0, said, "")
+
+
+PLACED = """
+import os, signal, time
+from enclave.ending import ended_quietly
+from enclave.engine.vllm.places import MemoryPlace
+from enclave.files import DirectoryFiles
+from enclave.hardware import erase
+from enclave.identity import Identity
+from enclave.memory import Kind
+from tests.running import FAQ
+
+with ended_quietly(lambda: erase(Identity(kinds=tuple(Kind)))):
+    place = MemoryPlace()
+    place.put(DirectoryFiles(FAQ), ["config.json"])
+    print(place.path, os.listdir(place.path), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+"""
+
+
+def test_a_signal_while_loading_leaves_none_of_the_files_that_vllm_was_given() -> None:
+    command = [sys.executable, "-c", PLACED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    place, listed = done.stdout.strip().split(" ", 1)
+    assert (done.returncode, listed, done.stderr) == (128 + 15, "['config.json']", "")
+    assert not Path(place).exists()

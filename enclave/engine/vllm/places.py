@@ -18,6 +18,7 @@ from ..interface import ModelRefused
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (a tmpfs: that is the point)
 _TMPFS = {"tmpfs", "ramfs"}
+_PLACES: "set[MemoryPlace]" = set()
 
 
 class MemoryPlace:
@@ -27,7 +28,7 @@ class MemoryPlace:
         if _file_system(parent) not in _TMPFS:
             raise ModelRefused(f"{parent} is not in memory (tmpfs): vLLM's small files have no safe place")
         self.path = Path(tempfile.mkdtemp(prefix="cloister-", dir=parent))
-        atexit.register(self.remove)  # a process that is killed leaves it behind
+        _PLACES.add(self)  # a process that is killed leaves it behind
 
     def put(self, files: ModelFiles, names: Iterable[str]) -> Path:
         """Write these files and return where they are. Raises FilesError."""
@@ -41,7 +42,7 @@ class MemoryPlace:
     def remove(self) -> None:
         """Remove the directory and what is in it. May be called again."""
         shutil.rmtree(self.path, ignore_errors=True)
-        atexit.unregister(self.remove)
+        _PLACES.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +51,13 @@ class MemoryPlace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+
+@atexit.register
+def remove_all() -> None:
+    """Remove every directory that is left: also for a process that ends without running anything else."""
+    for place in list(_PLACES):
+        place.remove()
 
 
 def _file_system(path: Path) -> str:
