@@ -1,6 +1,8 @@
 """Which engine the options name. vLLM itself is run by tests/vllm, in an environment that has it."""
 
+import os
 import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,3 +43,43 @@ def test_where_vllm_is_missing_the_model_is_refused_with_a_way_out(monkeypatch: 
 def test_there_are_no_others() -> None:
     with pytest.raises(ValueError, match="kind must be embedded or vllm"):
         EngineOptions(kind="other")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "kind"),
+    [
+        ("cpu", "cuda", "cuda"),  # a GPU that nothing vouches for, beside --tee without --gpu
+        ("cuda", "cpu", "cpu"),
+        ("cuda", "rocm", "cuda"),  # as vLLM calls AMD's
+        ("cuda:1", "cuda", "cuda"),  # it would take the first
+        ("cpu", "", ""),
+    ],
+)
+def test_vllm_is_refused_before_it_has_anything_where_it_would_compute_elsewhere(
+    device: str, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platforms = ModuleType("vllm.platforms")
+    vars(platforms)["current_platform"] = SimpleNamespace(device_name=name, device_type=kind)
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    monkeypatch.setattr("enclave.engine.vllm.engine.MemoryPlace", lambda: pytest.fail("it got files"))
+    with pytest.raises(ModelRefused, match=f"not on {device}:"):
+        load(DirectoryFiles(FAQ), EngineOptions(kind="vllm", device=device))
+
+
+def test_vllm_on_the_device_that_is_named_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reached(Exception):
+        """Its files are about to be placed."""
+
+    def placed() -> None:
+        raise Reached(os.environ["VLLM_LOGGING_LEVEL"])
+
+    platforms = ModuleType("vllm.platforms")
+    vars(platforms)["current_platform"] = SimpleNamespace(device_name="cpu", device_type="cpu")
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    monkeypatch.setattr("enclave.engine.vllm.engine.MemoryPlace", placed)
+    with pytest.raises(Reached, match="CRITICAL"):  # as an error it logs what requests held
+        load(DirectoryFiles(FAQ), EngineOptions(kind="vllm"))

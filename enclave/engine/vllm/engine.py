@@ -33,9 +33,12 @@ _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_LEVEL": "CRITICAL",
 }
-"""The engine's core runs in this process; nothing is reported, fetched or logged."""
+"""The engine's core runs in this process; nothing is reported, fetched or logged.
+
+As an error vLLM logs what the requests of a failing step held: their grammars, their biases, their token ids.
+"""
 
 
 class VllmEngine:
@@ -58,8 +61,10 @@ class VllmEngine:
     def load(cls, files: ModelFiles, options: VllmOptions) -> Self:
         """The model in these files. Raises ModelRefused, FilesError."""
         check_files(files)
+        os.environ.update(_QUIET)
+        _check_device(options.engine.device)
         place = MemoryPlace()
-        os.environ.update(_QUIET, VLLM_CACHE_ROOT=str(place.path / "cache"))
+        os.environ["VLLM_CACHE_ROOT"] = str(place.path / "cache")
         from vllm.v1.engine.llm_engine import LLMEngine
 
         from .arguments import engine_args
@@ -230,3 +235,18 @@ class VllmEngine:
 
     def load_encoder(self, name: str, files: ModelFiles) -> None:
         self._encoders.load(name, files)
+
+
+def _check_device(device: str) -> None:
+    """vLLM takes the device that it finds, whatever it is told: ModelRefused unless that is the one named.
+
+    Else a GPU that nothing vouches for would compute where the workload says "cpu".
+    """
+    from vllm.platforms import current_platform
+
+    found = {current_platform.device_name, current_platform.device_type}
+    if device not in ("cpu", "cuda", "cuda:0") or found != {device.removesuffix(":0")}:
+        raise ModelRefused(
+            f"vLLM would compute on {' or '.join(sorted(found))}, not on {device}: install the build of vLLM"
+            " that is for it, and let this machine have no other device (docs/vllm.md)"
+        )
