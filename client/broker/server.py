@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,8 @@ from .tokens import Admins
 
 STOP_GRACE: Final = 5
 MAX_CONNECTIONS: Final = 512
+FILES: Final = 4 * MAX_CONNECTIONS
+"""Descriptors that so many connections may need: behind TLS each holds three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,19 @@ class Address:
 def run(store: Store, admins: Admins, address: Address, collateral: Collateral) -> int:
     """Serve until SIGINT or SIGTERM; requests under way are finished. Returns the exit code, 0."""
     address.check()
+    allow_files(FILES)
     logging.basicConfig(level=logging.INFO, format="broker: %(message)s")
     service = Service(store, admins, clock=time.time, ticks=time.monotonic, collateral=collateral)
     asyncio.run(_serve(build(service), address))
     return 0
+
+
+def allow_files(number: int) -> None:
+    """Raise this process's soft limit on open files to `number`, as far as the hard limit lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(app: FastAPI, address: Address) -> None:

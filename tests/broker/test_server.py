@@ -1,6 +1,7 @@
 """The broker as a process: the command line, TLS with the hybrid, plaintext only where it was asked for."""
 
 import json
+import resource
 import signal
 import socket
 import time
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from client.artifacts.keys import new_data_key, read_data_key
+from client.broker.server import allow_files
 from client.broker.tokens import admin_token
 from enclave.release import (
     Attester,
@@ -276,3 +278,14 @@ def test_administration_over_http(tmp_path: Path) -> None:
         assert transport.send("GET", "/kbs/v0/resource-policy", nobodys, b"").status == 401
     finally:
         broker.stop()
+
+
+@pytest.mark.parametrize(("before", "after"), [(256, 512), (600, 600)])
+def test_files_are_allowed_for_all_connections_and_no_limit_is_lowered(before: int, after: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+        allow_files(512)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (after, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
