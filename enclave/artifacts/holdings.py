@@ -21,11 +21,19 @@ class Held:
     not_after: int | None
 
 
-_OPENED: ContextVar["Mapping[str, Held] | None"] = ContextVar("held_when_opened", default=None)
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is held at one moment, and the session with the device, "" where there is none."""
+
+    held: Mapping[str, Held]
+    gpu_session: object
 
 
-def _identities(held: Mapping[str, Held], names: Sequence[str]) -> list[LoadedModel | None]:
-    found = [held.get(name) for name in names]
+_OPENED: ContextVar[Snapshot | None] = ContextVar("held_when_opened", default=None)
+
+
+def _identities(snapshot: Snapshot, names: Sequence[str]) -> list[LoadedModel | None]:
+    found = [snapshot.held.get(name) for name in names]
     return [each.found.loaded if each else None for each in found]
 
 
@@ -90,24 +98,38 @@ class Holdings:
         return held is not None and (held.found.tenants is None or tenant in held.found.tenants)
 
     def pin(self) -> None:
-        """What is held now is what the request of this context was opened for."""
-        _OPENED.set(self._held)
+        """What is held now is what the request of this context may be answered by."""
+        _OPENED.set(self._now())
 
     def unchanged(self, *names: str) -> Callable[[], bool]:
-        """Whether under all `names` is still what was held when this context's request was opened.
+        """Whether under all `names`, and on the same session with the device, is still what was held when
+        this context's request was opened.
 
         Asked later, from any thread: by root and owner, so that what was loaded anew from the same files
         counts as the same. Where nothing was pinned, what is held now is meant.
         """
-        pinned = _OPENED.get()
-        opened = _identities(self._held if pinned is None else pinned, names)
-        return lambda: None not in opened and _identities(self._held, names) == opened
+        opened = _OPENED.get() or self._now()
+        wanted = _identities(opened, names)
+
+        def still() -> bool:
+            now = self._now()
+            return (
+                None not in wanted
+                and _identities(now, names) == wanted
+                and now.gpu_session == opened.gpu_session
+            )
+
+        return still
 
     def expired(self, now: float) -> Iterator[Held]:
         """What may not stay."""
         for held in list(self._held.values()):
             if held.not_after is not None and now >= held.not_after:
                 yield held
+
+    def _now(self) -> Snapshot:
+        with self._lock:
+            return Snapshot(self._held, self._bare.engine.get(_SESSION, ""))
 
     def _renew(self) -> None:
         self._bytes = replace(

@@ -29,6 +29,7 @@ from .interface import (
 )
 
 _log = logging.getLogger(__name__)
+_SWAPPED = "what is loaded has changed since the request was opened; ask again"
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=Event)
 
@@ -146,7 +147,8 @@ class EngineRunner:
     async def submit(self, request: GenerationRequest, still: Still = always) -> TokenStream:
         """Start a request; its grammar is compiled on another thread first.
 
-        `still` is asked on the engine's thread, between whose commands nothing is loaded or unloaded. Raises
+        `still` is asked on the engine's thread, between whose commands nothing is loaded or unloaded, before
+        the engine is given the request, and after it: other threads may change the device meanwhile. Raises
         Swapped if it says no, what `Engine.prepare` and `Engine.submit` raise, EngineError if the engine has
         ended.
         """
@@ -204,8 +206,11 @@ class EngineRunner:
     async def _start(self, request: Request, stream: EventStream[_E], still: Still) -> EventStream[_E]:
         def start() -> None:
             if not still():
-                raise Swapped("what is loaded has changed since the request was opened; ask again")
+                raise Swapped(_SWAPPED)
             self._engine.submit(request)
+            if not still():  # it waited, perhaps, for a device that was being attested anew
+                self._engine.cancel(request.id)
+                raise Swapped(_SWAPPED)
             self._streams[request.id] = stream
 
         try:

@@ -72,7 +72,7 @@ class Refused(Exception):
 class ObliviousHandler:
     """Answers /ohttp. `workload` gives the current W; `clock` Unix seconds; sizes in bytes.
 
-    `pin` is called when a request has been compared with it, in the context in which the application runs.
+    `pin` is called before a request is compared with it, in the context in which the application runs.
     """
 
     keys: Keys
@@ -148,6 +148,7 @@ class ObliviousHandler:
         return True
 
     async def _answer(self, opened: Opened, receive: Receive, send: Send) -> None:
+        self.pin()  # before the comparison, lest a device that is lost between them go unnoticed
         try:
             self._admit(opened)
         except Refused as refused:
@@ -155,7 +156,6 @@ class ObliviousHandler:
             await SealedCall(opened.answer, send, ()).reply(refused.status, refused.body, PROBLEM_JSON)
             self.metrics.request("answered")
             return
-        self.pin()  # nothing is awaited between the comparison and this
         session = self.keys.next_session()
         call = SealedCall(opened.answer, send, (session_field(session),) if session else ())
         with self.metrics.in_flight():

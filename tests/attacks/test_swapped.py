@@ -18,6 +18,7 @@ from enclave.api.service import Service
 from enclave.api.tenants import Tenants
 from enclave.artifacts.holdings import Holdings
 from enclave.artifacts.shelf import Found
+from enclave.engine.interface import Request
 from enclave.engine.runner import EngineRunner
 from enclave.gateway.plain import Application, Receive, Scope, Send
 from tests.api.scripted import Scripted
@@ -148,3 +149,56 @@ async def test_c10_without_meddling_texts_are_embedded() -> None:
         made.meddle = lambda: made.holdings.add(Found("encoder", FAQ, EVIL), None)
         with pytest.raises(ApiFailure, match="has changed since"):
             await made.client.embed("text", model="encoder")
+
+
+@pytest.mark.parametrize("session", ["second", ""])
+async def test_c10_another_session_with_a_device_does_not_answer_what_was_opened_for_the_last(
+    session: str,
+) -> None:
+    async with world() as made:
+        made.holdings.bind("first")
+        made.worker.workload = Workload.from_bytes(made.holdings.workload)
+        assert await made.ask() == "good"
+        made.engine.seen.clear()
+        made.meddle = lambda: made.holdings.bind(session)
+        with pytest.raises(ApiFailure, match="has changed since"):
+            await made.ask()
+        assert made.engine.seen == []
+
+
+async def test_c10_nor_one_that_began_while_the_engine_was_being_given_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as made:
+        made.holdings.bind("first")
+        made.worker.workload = Workload.from_bytes(made.holdings.workload)
+        submit = made.engine.submit
+
+        def after_a_loss(request: Request) -> None:
+            made.holdings.bind("second")
+            submit(request)
+
+        monkeypatch.setattr(made.engine, "submit", after_a_loss)
+        with pytest.raises(ApiFailure, match="has changed since"):
+            await made.ask()
+        assert len(made.engine.seen) == 1 and not made.engine.has_work()
+
+
+async def test_c10_a_device_lost_between_note_and_comparison_is_noted_as_it_was() -> None:
+    """Its session ends on another thread: what is noted must never be newer than what is compared."""
+    async with world() as made:
+        made.holdings.bind("first")
+        oblivious = made.worker.gateway.oblivious
+
+        def compared() -> bytes:
+            made.holdings.bind("second")
+            return sha256(made.holdings.workload)
+
+        made.worker.gateway = replace(made.worker.gateway, oblivious=replace(oblivious, workload=compared))
+        made.worker.workload = Workload.from_bytes(made.holdings.workload)
+        made.worker.workload = replace(
+            made.worker.workload, engine=made.worker.workload.engine | {"gpu_session": "second"}
+        )
+        with pytest.raises(ApiFailure, match="has changed since"):
+            await made.ask()
+        assert made.engine.seen == []
