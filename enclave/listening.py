@@ -117,6 +117,7 @@ def configured(application: Gateway) -> uvicorn.Config:
         application,
         loop="uvloop",
         http=Bounded,
+        ws="none",  # else whatever library for WebSockets is installed beside us would listen too
         limit_concurrency=MAX_CONNECTIONS,
         lifespan="off",
         access_log=False,

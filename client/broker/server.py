@@ -78,6 +78,7 @@ async def _serve(app: FastAPI, address: Address) -> None:
     config = uvicorn.Config(
         app,
         http=Deadlines,
+        ws="none",  # else whatever library for WebSockets is installed beside us would listen too
         lifespan="off",
         access_log=False,
         log_level="warning",

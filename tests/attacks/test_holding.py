@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from types import ModuleType
 from typing import Any, Protocol
 
 import pytest
@@ -208,3 +210,19 @@ async def test_no_deadline_runs_while_an_answer_is_made_or_read_slowly(
                 got += len(await reader.read(1 << 20))
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_library_for_websockets_that_happens_to_be_installed_is_not_let_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object, **__: object) -> asyncio.Protocol:
+        raise AssertionError("a connection was handed to it")
+
+    library = ModuleType("uvicorn.protocols.websockets.auto")
+    vars(library)["AutoWebSocketsProtocol"] = never
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+    async with serving(listening.configured(build().gateway)) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.transport.abort()
