@@ -17,21 +17,26 @@ from .errors import MalformedEvidence
 _MARK = b"\xef\xbb\xbf"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_QUOTED = re.compile(rb"\s*(?:(" + _STRING + rb")|\{\s*" + _STRING + rb"\s*:\s*(" + _STRING + rb")\s*\})\s*")
+_MEMBER = rb'(?!"[0-9]+")' + _STRING + rb"\s*:\s*(" + _STRING + rb")"  # one by a number is a register
+_QUOTED = re.compile(rb"\s*(?:(" + _STRING + rb")|\{\s*" + _MEMBER + rb"\s*\})\s*")
 _VCEK, _CHAIN = "vcekCert", "certificateChain"  # of the metadata service's answer
 _QUOTE = b"\xffTCG"
 _KEYS = (b"\x00\x01", b"\x00\x23")  # TPM_ALG_RSA, TPM_ALG_ECC
 _GUEST_HEADER = bytes(4) + (1184).to_bytes(4, "little") + bytes(24)
 MAX_ELEMENTS = 16
 MAX_ANSWER = 64 * 1024
+MAX_LAYERS = 4
 
 
-def bare(raw: bytes) -> bytes:
-    """`raw`, or what is left of it without a wrapping; what is not recognised stays as it is."""
+def bare(raw: bytes, layers: int = MAX_LAYERS) -> bytes:
+    """`raw`, or what is left of it without a wrapping; what is not recognised stays as it is.
+
+    JSON is taken off at most `layers` times.
+    """
     raw = raw.removeprefix(_MARK)
-    if raw[:1].isspace() or raw[:1] in (b'"', b"{"):
-        inner = _spoken(raw)
-        return raw if inner is None else bare(inner)
+    if raw.lstrip()[:1] in (b'"', b"{"):
+        inner = _spoken(raw) if layers else None
+        return raw if inner is None else bare(inner, layers - 1)
     if raw[:2] == b"\x30\x82":
         return _elements(raw)
     if raw.startswith(_GUEST_HEADER):
@@ -51,7 +56,8 @@ def _spoken(raw: bytes) -> bytes | None:
     try:
         value: Any = json.loads(found[1] or found[2]) if found else strict_json(raw, limit=MAX_ANSWER)
         if isinstance(value, dict):
-            value = "\n".join(value[name] for name in (_VCEK, _CHAIN) if name in value)
+            parts = [value[name] for name in (_VCEK, _CHAIN) if name in value]
+            value = "\n".join(parts) if _VCEK in value else None
         return str(value).encode("utf-8") if isinstance(value, str) else None
     except (MalformedEvidence, ValueError, TypeError):
         return None

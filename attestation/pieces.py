@@ -21,7 +21,7 @@ SNP_REPORT_SIZE = 1184
 BANKS = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
 _TOKEN = re.compile(rb"\s*eyJ[\w-]+\.[\w-]+\.[\w-]*\s*")
 _HEX = re.compile(rb"(0x)?(?:[0-9a-fA-F]{2}[\s:]*){16,}")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]{24,}={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\s-]{24,}+={0,2}\s*")  # possessive: white space is in both
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPECIFICATION = b"Spec ID Event03\0"
 _BARE_SIGNATURES = (256, 384, 512)

@@ -24,6 +24,10 @@ COLLATERAL = {
 }
 
 
+_OF_A_QUOTE = {P.CRL, P.TCB_INFO, P.QE_IDENTITY, P.INTEL_CHAIN, P.CERTIFICATES}
+"""What a document of a quote's collateral may hold: signed by Intel, if by anybody, and no evidence."""
+
+
 def collateral_in(files: Mapping[str, bytes]) -> Collateral:
     """The collateral in `files`, by content; what is none is left out."""
     pieces = sort_pieces(files)[1]
@@ -47,12 +51,20 @@ def sort_pieces(files: Mapping[str, bytes]) -> tuple[dict[str, Piece], dict[Piec
     for name, raw in sorted(files.items()):
         try:
             kinds[name], content = identify(raw)
-            held = map(identify, parts(content)) if kinds[name] is P.QUOTE_COLLATERAL else ()
+            held = _held(content) if kinds[name] is P.QUOTE_COLLATERAL else ()
             for kind, inner in ((kinds[name], content), *held):
                 pieces.setdefault(kind, []).append(inner)
         except MalformedEvidence as error:
             raise MalformedEvidence(f"{name}: {error}") from None
     return kinds, pieces
+
+
+def _held(document: bytes) -> list[tuple[Piece, bytes]]:
+    """The files in a document of a quote's collateral; MalformedEvidence for one that does not belong there."""
+    found = [identify(raw) for raw in parts(document)]
+    if strange := sorted({kind for kind, _ in found} - _OF_A_QUOTE):
+        raise MalformedEvidence(f"collateral of a quote holds {', '.join(strange)}")
+    return found
 
 
 def collateral_of(pieces: Pieces) -> Collateral:

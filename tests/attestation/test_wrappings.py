@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from attestation import Kind, MalformedEvidence, NitroEvidence, SnpEvidence, TdxEvidence, recognise
-from attestation.bare import bare
+from attestation.bare import MAX_LAYERS, bare
 from attestation.certificates import load_all
 from attestation.explain import explain
 from attestation.importers.members import members
@@ -152,6 +153,9 @@ def test_collateral_of_a_quote_in_one_document(tmp_path: Path) -> None:
     assert given(tcb_info_signature=document["qe_identity_signature"]) == "rejected"
     for odd in ({"tcb_info": "[]"}, {"tcb_info": "{"}, {"qe_identity_signature": 7}, {"root_ca_crl": "!"}):
         assert given(**odd) == "malformed"
+    keys = base64.b64encode(b'{"keys": []}').decode()
+    for smuggled in (keys, load("snp/genoa-v3-vcek").files["report.bin"].hex()):
+        assert given(root_ca_crl=smuggled) == "malformed"
     file = tmp_path / "collateral.json"
     file.write_text(json.dumps(document))
     assert read_collateral([file]).of(Kind.INTEL_TCB_INFO)
@@ -178,6 +182,50 @@ def test_devices_in_a_collection_of_conceptual_messages() -> None:
             recognise({"x": json.dumps(wrapped | {"gpu_9": odd}).encode()})
     with pytest.raises(MalformedEvidence):
         recognise({"x": b'{"__cmwc_t": "tag:nvidia.com,2026:x"}'})
+
+
+def nested(times: int) -> bytes:
+    """A string in a string so many times, with escapes that make each layer only a little longer."""
+    text = "A" * 40
+    for _ in range(times):
+        text = '"' + text.replace("\\", "\\u005c").replace('"', "\\u0022") + '"'
+    return text.encode()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        nested(500),
+        b"AAAA" * 8 + b" " * 200_000 + b"!",
+        b"ab" * 16 + b" :" * 100_000 + b"!",
+        b" " * 200_000 + b'"a"' + b" " * 200_000 + b"!",
+    ],
+    ids=["strings in strings", "almost base64", "almost hexadecimal", "almost a string"],
+)
+def test_what_almost_is_wrapped_takes_no_time(raw: bytes) -> None:
+    begun = time.process_time()
+    assert identify(raw)[0] is Piece.TEXT
+    assert time.process_time() - begun < 5
+
+
+def test_few_layers_are_taken_off() -> None:
+    report = load("snp/genoa-v3-vcek").files["report.bin"]
+    text = base64.b64encode(report).decode()
+    for layers in range(1, MAX_LAYERS + 3):
+        text = json.dumps(text)
+        assert (identify(text.encode())[1] == report) is (layers <= MAX_LAYERS)
+
+
+def test_what_is_no_wrapping_stays() -> None:
+    register = json.dumps({"4": "ab" * 32}).encode()
+    assert identify(register) == (Piece.PCRS, register)
+    document = json.dumps({"format": "x", "of": {"vcekCert": "y"}}).encode()
+    assert bare(document) == document
+
+
+def test_certificates_after_an_empty_line_and_text() -> None:
+    vcek = load("azure-aci/milan-2023-uvm-svn22").files["vcek.pem"]
+    assert load_all(identify(b"\n issuer=CN = y\n" + vcek)[1]) == load_all(vcek)
 
 
 def as_response(document: Any) -> dict[str, bytes]:
