@@ -11,6 +11,7 @@ from .errors import MalformedEvidence
 from .pkix import ObjectIdentifier
 
 MAX_CRL = 1024 * 1024
+MAX_REMEMBERED = 16 * 1024
 _VERSION_2 = 1
 _NUMBER, _AUTHORITY_KEY = ObjectIdentifier("2.5.29.20"), ObjectIdentifier("2.5.29.35")
 _UNDERSTOOD = frozenset({_NUMBER, _AUTHORITY_KEY})
@@ -38,7 +39,9 @@ class Crl:
         """Whether `issuer` is named as issuer, may sign CRLs, and signed this one."""
         if self.issuer != issuer.subject or not signs_crls(issuer) or not self.understood:
             return False
-        return signed_by(self.signed, self.algorithm, self.signature, issuer)
+        # What is remembered is kept by its bytes: of long lists, which anybody may send, it would be a lot.
+        holds = signed_by if len(self.signed) <= MAX_REMEMBERED else signed_by.__wrapped__
+        return holds(self.signed, self.algorithm, self.signature, issuer)
 
 
 @lru_cache(maxsize=32)

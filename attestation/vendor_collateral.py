@@ -60,7 +60,7 @@ def sort_pieces(files: Mapping[str, bytes]) -> tuple[dict[str, Piece], dict[Piec
 
 
 def _held(document: bytes) -> list[tuple[Piece, bytes]]:
-    """The files in a document of a quote's collateral; MalformedEvidence for one that does not belong there."""
+    """The files in a document of a quote's collateral; MalformedEvidence for one that is something else."""
     found = [identify(raw) for raw in parts(document)]
     if strange := sorted({kind for kind, _ in found} - _OF_A_QUOTE):
         raise MalformedEvidence(f"collateral of a quote holds {', '.join(strange)}")

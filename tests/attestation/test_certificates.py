@@ -22,7 +22,7 @@ from attestation.certificates import (
     load_all,
     signed_by,
 )
-from attestation.crl import load_crl
+from attestation.crl import MAX_REMEMBERED, load_crl
 from tests.shared import shared
 
 from .snp_maker import NOW, Issued, issue, line, named
@@ -185,6 +185,17 @@ def test_crl_fields_and_signature() -> None:
     assert not load_crl(genoa.crl(5, by=genoa.ask)).issued_by(ark)
     assert crl.valid_at(NOW)
     assert not crl.valid_at(NOW + timedelta(days=31))
+
+
+def test_long_crls_are_judged_and_not_remembered() -> None:
+    genoa = line()
+    long, ark = genoa.crl(*range(1, 1000)), load(genoa.ark.der)
+    remembered = signed_by.cache_info().currsize
+    assert len(long) > MAX_REMEMBERED and load_crl(long).issued_by(ark)
+    broken = bytearray(long)
+    broken[-1] ^= 1
+    assert not load_crl(bytes(broken)).issued_by(ark)
+    assert signed_by.cache_info().currsize == remembered
 
 
 def test_genuine_crls_agree_with_cryptography() -> None:
