@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -59,27 +60,23 @@ def test_vllm_is_refused_before_it_has_anything_where_it_would_compute_elsewhere
     device: str, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platforms = ModuleType("vllm.platforms")
-    vars(platforms)["current_platform"] = SimpleNamespace(device_name=name, device_type=kind)
+    names = {"device_name": name} if name else {}  # where vLLM knows no device, it has none
+    vars(platforms)["current_platform"] = SimpleNamespace(device_type=kind, **names)
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
     monkeypatch.setattr("os.environ", dict(os.environ))
-    monkeypatch.setattr("enclave.engine.vllm.engine.MemoryPlace", lambda: pytest.fail("it got files"))
+    monkeypatch.setattr("enclave.engine.vllm.engine.Feeder", lambda *_: pytest.fail("it got files"))
     with pytest.raises(ModelRefused, match=f"not on {device}:"):
         load(DirectoryFiles(FAQ), EngineOptions(kind="vllm", device=device))
+    assert not Path(os.environ["VLLM_CACHE_ROOT"]).parent.exists()
 
 
 def test_vllm_on_the_device_that_is_named_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Reached(Exception):
-        """Its files are about to be placed."""
-
-    def placed() -> None:
-        raise Reached(os.environ["VLLM_LOGGING_LEVEL"])
-
     platforms = ModuleType("vllm.platforms")
     vars(platforms)["current_platform"] = SimpleNamespace(device_name="cpu", device_type="cpu")
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
     monkeypatch.setattr("os.environ", dict(os.environ))
-    monkeypatch.setattr("enclave.engine.vllm.engine.MemoryPlace", placed)
-    with pytest.raises(Reached, match="CRITICAL"):  # as an error it logs what requests held
+    with pytest.raises(ModelRefused, match="not installed here"):  # of which there is no more here
         load(DirectoryFiles(FAQ), EngineOptions(kind="vllm"))
+    assert os.environ["VLLM_LOGGING_LEVEL"] == "CRITICAL"  # as an error it logs what requests held

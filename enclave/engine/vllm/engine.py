@@ -37,7 +37,7 @@ _QUIET = {
 }
 """The engine's core runs in this process; nothing is reported, fetched or logged.
 
-As an error vLLM logs what the requests of a failing step held: their grammars, their biases, their token ids.
+As an error vLLM logs sampling parameters of the requests in a failing step: their grammars, their biases.
 """
 
 
@@ -61,10 +61,13 @@ class VllmEngine:
     def load(cls, files: ModelFiles, options: VllmOptions) -> Self:
         """The model in these files. Raises ModelRefused, FilesError."""
         check_files(files)
-        os.environ.update(_QUIET)
-        _check_device(options.engine.device)
         place = MemoryPlace()
-        os.environ["VLLM_CACHE_ROOT"] = str(place.path / "cache")
+        os.environ.update(_QUIET, VLLM_CACHE_ROOT=str(place.path / "cache"))
+        try:
+            _check_device(options.engine.device)
+        except BaseException:
+            place.remove()
+            raise
         from vllm.v1.engine.llm_engine import LLMEngine
 
         from .arguments import engine_args
@@ -244,9 +247,11 @@ def _check_device(device: str) -> None:
     """
     from vllm.platforms import current_platform
 
-    found = {current_platform.device_name, current_platform.device_type}
+    # AMD's GPUs have the type "cuda" too; where vLLM knows no device it has no name.
+    found = {str(getattr(current_platform, word, "")) for word in ("device_name", "device_type")}
     if device not in ("cpu", "cuda", "cuda:0") or found != {device.removesuffix(":0")}:
+        names = " or ".join(sorted(found)) or "nothing"
         raise ModelRefused(
-            f"vLLM would compute on {' or '.join(sorted(found))}, not on {device}: install the build of vLLM"
-            " that is for it, and let this machine have no other device (docs/vllm.md)"
+            f"vLLM would compute on {names}, not on {device}: install the build of vLLM that is for it, and"
+            " let this machine have no other device (docs/vllm.md)"
         )
