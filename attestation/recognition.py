@@ -64,7 +64,7 @@ def recognise(files: Mapping[str, bytes]) -> Recognised:
     kinds, pieces = sort_pieces(files)
     found = set(pieces) - COLLATERAL - _ASIDE
     recipe = _fitting(found) or _fitting(found - {P.CERTIFICATES})
-    if not found and P.RIM in pieces:
+    if found <= {P.CERTIFICATES} and P.RIM in pieces:
         recipe = _RIM
     if recipe is None:
         listed = ", ".join(f"{name}: {kind}" for name, kind in sorted(kinds.items()))

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from attestation import Kind, MalformedEvidence, NitroEvidence, SnpEvidence, TdxEvidence, recognise
+from attestation import (
+    Kind,
+    MalformedEvidence,
+    NitroEvidence,
+    RimEvidence,
+    SnpEvidence,
+    TdxEvidence,
+    recognise,
+)
 from attestation.bare import MAX_LAYERS, bare
 from attestation.certificates import load_all
 from attestation.explain import explain
@@ -248,3 +256,13 @@ def test_certificates_that_are_no_part_are_named_as_unused() -> None:
     found = recognise({"document": document, "root": root})
     assert found.evidence == NitroEvidence(document=document)
     assert found.unused == ("root",)
+
+
+def test_certificates_beside_a_manifest_do_not_make_it_a_tpm() -> None:
+    case = load("nvidia-rim/driver-gh100-550-144-03")
+    (manifest,) = case.files.values()
+    root = shared("evidence", "_roots", "nvidia", "nras_intermediates.pem").read_bytes()
+    found = recognise({"manifest": manifest, "root": root})
+    assert found.evidence == RimEvidence(manifest=manifest)
+    assert found.unused == ("root",)
+    assert word(case, manifest=manifest, root=root) == score(case).word
