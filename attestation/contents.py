@@ -275,12 +275,25 @@ def _tpm_document(raw: bytes) -> Any:
 
 
 def _nested(raw: bytes) -> Any:
-    """A report inside a document, or its size where it is of no known kind."""
+    """A report inside a document, or its size where it is of no known kind, or another document.
+
+    Documents within documents, compressed, would be more to show than anybody can wait for.
+    """
     piece, content = identify(raw)
-    parse = _PARSERS.get(piece)
+    parse = _PARSERS.get(piece) if piece not in _DOCUMENTS else None
     return parse(content) if parse else {"bytes": len(raw)}
 
 
+_DOCUMENTS = {
+    P.BUNDLE,
+    P.TINFOIL,
+    P.TINFOIL_REPORT,
+    P.VTPM_DOCUMENT,
+    P.AZURE_DOCUMENT,
+    P.TPM_DOCUMENT,
+    P.TSM_REPORT,
+    P.DEVICE_LIST,
+}
 _PARSERS: dict[Piece, Callable[[bytes], Any]] = {
     P.BUNDLE: _bundle,
     P.TINFOIL: _tinfoil,

@@ -90,6 +90,15 @@ def test_bodies_that_are_none(raw: bytes) -> None:
         tinfoil_report(raw)
 
 
+def test_documents_in_documents_are_not_taken_apart() -> None:
+    raw = b"x"
+    for _ in range(9):
+        inner = earlier(TDX_V1, gzip.compress(raw)).hex()
+        quote = {"message": inner, "signature": inner, "pcrs": []}
+        raw = json.dumps({"hcl_report": inner, "tpm_quote": quote, "td_quote": inner}).encode()
+    assert len(explain(raw).fields) == 4
+
+
 def test_a_body_of_another_kind() -> None:
     with pytest.raises(MalformedEvidence, match="Nitro document, neither"):
         recognise({"x": earlier(TDX_V1, load("aws-nitro/dstack-2025").files["attestation.cbor"])})
