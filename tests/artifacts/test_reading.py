@@ -181,12 +181,13 @@ def test_servers_that_misbehave_are_refused_naming_the_chunk(sealed: Path, misbe
 
 
 def test_a_shorter_object_is_refused(tmp_path: Path) -> None:
+    """Chunks are asked for side by side: the first that lies behind the end, or the one that it cuts."""
     sealed_model(tmp_path)
     os.truncate(tmp_path / "sealed" / "chunks", 20_000)
     with (
         serving(tmp_path / "sealed") as server,
         files_of(HttpStore(server.url, pause=0)) as files,
-        pytest.raises(ArtifactError, match=r"chunk 5 .*ends at byte 19999"),
+        pytest.raises(ArtifactError, match=r"chunk (5 .*ends at byte 19999|[6-9] .*is shorter than)"),
     ):
         files.read("model-00001-of-00002.safetensors")
     with (
