@@ -247,7 +247,8 @@ class DeviceEngine:
                 try:
                     self._ask(1)
                     self._take_step()
-                    self._ask(self._ahead or (2 if self._pace < SHORT_STEP else 1))
+                    paced = 2 if self._pace < SHORT_STEP else 1
+                    self._ask(paced if self._ahead is None else self._ahead)
                 except DeviceLost:
                     pass  # what it means for each request is among the unreported events
             events, self._unreported = self._unreported, []

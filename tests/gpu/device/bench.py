@@ -200,6 +200,7 @@ def bench(
     identity: GpuIdentity | None = None,
     connect: bool = True,
     deadline: float | None = 5.0,
+    ahead: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Bench]:
     """A device and a worker that judges it strictly."""
@@ -208,7 +209,7 @@ def bench(
     with Bus.create() as bus, attended(chip) as socket:
         link = ProcessorLink(socket)
         end = BusEnd(bus.descriptors, Side.WORKER)
-        engine = DeviceEngine(deadline=deadline, load_deadline=deadline or 5.0, clock=clock)
+        engine = DeviceEngine(deadline=deadline, load_deadline=deadline or 5.0, ahead=ahead, clock=clock)
         rules = Policy.from_toml(device_policy(measurement_digest(CODE)))
         judge = judge_by(rules, SimulatedCollateral(link).current, lambda: NOW)
         resets: list[int] = []

@@ -208,6 +208,16 @@ def test_two_steps_are_asked_for_ahead_where_steps_are_short(seconds: float, ask
         assert [event.token for event in told if isinstance(event, TokenEvent)] == [*prompt, None]
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+def test_as_many_steps_are_asked_for_ahead_as_was_said(ahead: int) -> None:
+    with bench(ahead=ahead, clock=lambda: 0.0) as made:
+        made.engine.load_model(MemoryFiles(), EngineOptions())
+        made.engine.submit(request(prompt=tuple(range(5, 25))))
+        for _ in range(3):
+            made.engine.step()
+            assert len(made.engine._sent) == ahead
+
+
 def test_a_step_that_grows_long_is_followed_by_one_alone() -> None:
     now = [0.0]
     with bench(clock=lambda: now[0]) as made:
