@@ -84,9 +84,19 @@ MEANINGS = {
     "workload": "what the worker has loaded",
     "xfam": "processor features that the TD may use",
 }
+TCB = {
+    "bl": "security version of the secure processor's boot loader",
+    "fmc": "security version of the FMC firmware; Turin and later",
+    "snp": "security version of the SNP firmware",
+    "tee": "security version of the secure processor's operating system",
+    "ucode": "lowest patch level of the cores' microcode",
+}
+"""The parts of an SEV-SNP TCB_VERSION."""
+
 _INDEX = re.compile(r"\[[^]]*\]")
 
 
 def meaning(name: str) -> str:
     """What the field with the dotted name `name` means; empty where its name says it all."""
-    return MEANINGS.get(_INDEX.sub("", name).rpartition(".")[2], "")
+    place, _, field = _INDEX.sub("", name).rpartition(".")
+    return (TCB if place.endswith("_tcb") else MEANINGS).get(field, "")

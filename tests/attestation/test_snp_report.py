@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attestation import MalformedEvidence
+from attestation.glossary import meaning
 from attestation.snp import (
     Cpuid,
     GuestFlag,
@@ -180,3 +181,11 @@ def test_the_guest_policy_needs_bit_17() -> None:
 )
 def test_product_lines_by_cpuid(cpuid: Cpuid, product: Product | None) -> None:
     assert cpuid.product is product
+
+
+def test_the_parts_of_a_tcb_version_are_told_as_such() -> None:
+    """TEE is the secure processor's operating system there, not a kind of hardware."""
+    assert "operating system" in meaning("report.current_tcb.tee")
+    assert meaning("report.launch_tcb.snp") == "security version of the SNP firmware"
+    assert meaning("cpu.tee") == meaning("devices[0].tee") == "the kind of hardware"
+    assert meaning("report.current_tcb") != ""
